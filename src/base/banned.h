@@ -16,6 +16,8 @@
 
 /* unbounded or badly bounded copies */
 #pragma GCC poison strcpy stpcpy strcat strncpy stpncpy strncat
+#undef sprintf /* macros in glibc's headers under clang */
+#undef vsprintf
 #pragma GCC poison sprintf vsprintf gets
 /* hidden state */
 #pragma GCC poison strtok gmtime localtime ctime asctime ctime_r asctime_r
