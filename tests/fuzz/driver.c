@@ -13,12 +13,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static size_t inputs_run;
 
-static void die(const char *what, const char *path) {
+static void die(const char *what, const char *path)
+{
     fprintf(stderr, "fuzz driver: %s: %s: %s\n", path, what, strerror(errno));
     exit(2);
 }
 
-static void run_file(const char *path, size_t size) {
+static void run_file(const char *path, size_t size)
+{
     FILE *in = fopen(path, "rb");
     if (in == NULL) {
         die("open", path);
@@ -36,7 +38,8 @@ static void run_file(const char *path, size_t size) {
 
 static void run_path(const char *path);
 
-static void run_directory(const char *path) {
+static void run_directory(const char *path)
+{
     struct dirent **entries = NULL;
     int count = scandir(path, &entries, NULL, alphasort);
     if (count < 0) {
@@ -57,7 +60,8 @@ static void run_directory(const char *path) {
     free(entries);
 }
 
-static void run_path(const char *path) {
+static void run_path(const char *path)
+{
     struct stat st;
     if (stat(path, &st) != 0) {
         die("stat", path);
@@ -69,7 +73,8 @@ static void run_path(const char *path) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     for (int i = 1; i < argc; i++) {
         run_path(argv[i]);
     }
