@@ -1,6 +1,7 @@
 /* XXH3, behind two functions so that no other file depends on the library. */
 #include "base/hash.h"
 
+#define XXH_STATIC_LINKING_ONLY /* the streaming state on the stack */
 #include <xxhash.h>
 
 uint64_t hash64(struct slice s)
