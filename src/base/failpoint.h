@@ -6,6 +6,7 @@
 #ifndef TMQ_BASE_FAILPOINT_H
 #define TMQ_BASE_FAILPOINT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,7 +20,8 @@ int64_t failpoint_value_slow(const char *name);
 /* The value of an armed failpoint, 0 otherwise. */
 static inline int64_t failpoint_value(const char *name)
 {
-    return failpoint_armed ? failpoint_value_slow(name) : 0;
+    return atomic_load_explicit(&failpoint_armed, memory_order_relaxed) ? failpoint_value_slow(name)
+                                                                       : 0;
 }
 
 #endif
