@@ -63,6 +63,11 @@ struct store_cf *store_cf_find(struct store *s, const char *name);
 /* Calls `fn` for each dynamic family. */
 void store_cf_each(struct store *s, void (*fn)(void *arg, const char *name, struct store_cf *cf),
                    void *arg);
+/* Keeps the handle (and a dropped family's data readable) until store_cf_unref(): for readers that hold
+ * segments while the maintenance thread may drop them. The caller must know the family alive when it takes one. */
+void store_cf_ref(struct store_cf *cf);
+void store_cf_unref(struct store_cf *cf);
+const char *store_cf_name(const struct store_cf *cf);
 uint64_t store_cf_bytes(struct store *s, struct store_cf *cf);
 /* Compacts the whole family; blocks; maintenance thread only. */
 void store_cf_compact(struct store *s, struct store_cf *cf);
@@ -87,6 +92,7 @@ int store_get(struct store *s, const struct store_snap *snap, struct store_cf *c
               struct slice *out) __attribute__((warn_unused_result));
 void store_free(struct slice *v);
 
+/* NULL while the engine is closed (a reopen failed); reads without a snapshot then give -EIO, too. */
 struct store_snap *store_snap_new(struct store *s);
 void store_snap_free(struct store *s, struct store_snap *snap);
 
@@ -102,6 +108,8 @@ void store_iter_last(struct store_iter *it);
 void store_iter_next(struct store_iter *it);
 void store_iter_prev(struct store_iter *it);
 bool store_iter_valid(const struct store_iter *it);
+/* Why an iterator became invalid: 0 at the end of the data, else a negative errno. */
+int store_iter_error(const struct store_iter *it);
 struct slice store_iter_key(const struct store_iter *it);
 struct slice store_iter_value(const struct store_iter *it);
 
