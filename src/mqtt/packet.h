@@ -62,7 +62,12 @@ struct mqtt_frame {
 long mqtt_frame(struct slice in, uint32_t max_bytes, struct mqtt_frame *out,
                 struct mqtt_error *err) __attribute__((warn_unused_result));
 
-/* MQTT 5 properties. `present` has bit (1 << identifier) for each that occurred. */
+/*
+ * MQTT 5 properties. `present` has bit (1 << identifier) for each that occurred (for an encoder: for each
+ * to be written). The decoders of PUBLISH, acknowledgements, SUBSCRIBE, UNSUBSCRIBE and DISCONNECT set
+ * `present`, `subid_count` and `user` always, any other member only if its bit is in `present`: ask
+ * `present` first. Before 5.0 it is 0.
+ */
 struct mqtt_props {
     uint64_t present;
     uint8_t payload_format;
@@ -123,6 +128,7 @@ struct mqtt_connect {
     enum mqtt_version version;
     bool clean_start;
     bool has_username, has_password;
+    uint8_t level;      /* the protocol level as it stands in the packet, also one not served */
     uint16_t keepalive; /* seconds, 0 = off */
     struct slice client_id, username, password;
     struct mqtt_will will;
@@ -164,10 +170,19 @@ struct mqtt_disconnect {
     struct mqtt_props props;
 };
 
+/* MQTT 5 only. */
+struct mqtt_auth {
+    uint8_t reason;
+    struct mqtt_props props;
+};
+
 /*
  * Decoders of a frame's body. 0 and *out filled, or -1 and *err filled (out is then undefined).
  * mqtt_decode_connect fills out->version and out->client_id as far as it came, also when it fails:
- * client_id.n == 0 means that it did not come so far (the trace then files it under the address).
+ * client_id.n == 0 means that it did not come so far (the trace then files it under the address);
+ * version is MQTT_V311 until it is known, which is what a refusal is best written in. For a fault in the
+ * connect flags it reads on to the client ID, so that the device is named.
+ * A reserved first byte and QoS 3 are found by mqtt_frame already.
  * Every string is checked as UTF-8 without U+0000 and surrogates [MQTT-1.5.3-1] [MQTT-1.5.3-2], topic
  * names without wildcards [MQTT-3.3.2-2] and not empty [MQTT-4.7.3-1], filters well formed [MQTT-4.7.1-1..3].
  */
@@ -185,6 +200,8 @@ int mqtt_decode_unsubscribe(const struct mqtt_frame *f, enum mqtt_version v,
     __attribute__((warn_unused_result));
 int mqtt_decode_disconnect(const struct mqtt_frame *f, enum mqtt_version v,
                            struct mqtt_disconnect *out, struct mqtt_error *err)
+    __attribute__((warn_unused_result));
+int mqtt_decode_auth(const struct mqtt_frame *f, struct mqtt_auth *out, struct mqtt_error *err)
     __attribute__((warn_unused_result));
 /* PINGREQ has no body. */
 int mqtt_decode_empty(const struct mqtt_frame *f, struct mqtt_error *err)
@@ -214,6 +231,8 @@ void mqtt_encode_unsuback(struct buf *out, enum mqtt_version v, uint16_t packet_
 void mqtt_encode_pingresp(struct buf *out);
 /* MQTT 5 only: a server does not send DISCONNECT before that. */
 void mqtt_encode_disconnect(struct buf *out, uint8_t reason, const struct mqtt_props *props);
+/* MQTT 5 only. */
+void mqtt_encode_auth(struct buf *out, uint8_t reason, const struct mqtt_props *props);
 
 /* MQTT 5 reason codes that the broker names. */
 enum mqtt_reason {
