@@ -15,6 +15,7 @@
 #include "base/slice.h"
 
 enum { RECORD_MAX = 2048, RECORD_STR_MAX = 256, RECORD_CHANNEL_BYTES = 16, EVIDENCE_MAX = 1024 };
+enum { RECORD_CLIENT_ID_MAX = 1024 }; /* the one longer string: an identity must not be cut */
 
 enum evidence_key {
 #define EVIDENCE(sym, name, type, text) EV_##sym,
@@ -98,6 +99,9 @@ size_t record_encode(const struct record *r, uint8_t *out);
 int record_decode(struct slice in, struct record *out) __attribute__((warn_unused_result));
 /* The members of the encoded bytes that the commit thread needs, without decoding all. */
 void record_patch_seq(uint8_t *bytes, uint64_t seq);
+/* Size of the record that begins at in.p, for records one behind the other; 0 when there is none. The bytes may
+ * be cut off: record_decode() of exactly that many says. */
+size_t record_peek_size(struct slice in);
 
 /* Group and device of a client ID of the form GROUP@@@DEVICE; false (and both empty) otherwise. */
 bool client_id_split(struct slice client_id, struct slice *group, struct slice *device);
