@@ -117,7 +117,7 @@ static bool read_will(struct reader *r, uint8_t flags, struct mqtt_will *will)
         return true;
     }
     will->present = true;
-    will->qos = (flags & CONNECT_WILL_QOS) >> 3;
+    will->qos = flags >> 3 & 3;
     will->retain = (flags & CONNECT_WILL_RETAIN) != 0;
     if (r->version == MQTT_V5 && !mqtt_props_read(r, PROPS_OF_WILL, &will->props)) {
         return false;

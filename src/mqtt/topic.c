@@ -110,6 +110,16 @@ static bool level_is(struct slice level, char c)
     return level.n == 1 && level.p[0] == (uint8_t)c;
 }
 
+/* '#' at the end matches the level above too, but no topic is empty: so '#' and '/#' have no level above,
+ * and match the same topics as '+/#' and '/+/#', which say it in a form that needs no exception. */
+static struct slice parentless(struct slice filter)
+{
+    if (slice_eq(filter, slice_str("#"))) {
+        return slice_str("+/#");
+    }
+    return slice_eq(filter, slice_str("/#")) ? slice_str("/+/#") : filter;
+}
+
 /* A walk over two filters, level by level. */
 struct pair_walk {
     struct slice a, b, level_a, level_b;
@@ -127,11 +137,7 @@ bool mqtt_filter_covers(struct slice outer, struct slice inner)
     if (dollar_first(inner) && wild_first(outer)) {
         return false;
     }
-    /* No topic is empty, so these two match the same topics. */
-    if (slice_eq(inner, slice_str("#")) && slice_eq(outer, slice_str("+/#"))) {
-        return true;
-    }
-    struct pair_walk w = {.a = outer, .b = inner, .more_a = true, .more_b = true};
+    struct pair_walk w = {.a = outer, .b = parentless(inner), .more_a = true, .more_b = true};
     for (;;) {
         pair_next(&w);
         if (w.has_a && level_is(w.level_a, '#')) {
@@ -154,7 +160,7 @@ bool mqtt_filter_overlaps(struct slice a, struct slice b)
     if ((dollar_first(a) && wild_first(b)) || (dollar_first(b) && wild_first(a))) {
         return false;
     }
-    struct pair_walk w = {.a = a, .b = b, .more_a = true, .more_b = true};
+    struct pair_walk w = {.a = parentless(a), .b = parentless(b), .more_a = true, .more_b = true};
     for (;;) {
         pair_next(&w);
         if ((w.has_a && level_is(w.level_a, '#')) || (w.has_b && level_is(w.level_b, '#'))) {
