@@ -59,8 +59,8 @@ struct mqtt_frame {
  * Returns its length in bytes, 0 when more bytes are needed, -1 when it is bad (*err says why:
  * reserved type or flags, a length of more than four bytes, more than `max_bytes` in all).
  */
-long mqtt_frame(struct slice in, uint32_t max_bytes, struct mqtt_frame *out,
-                struct mqtt_error *err) __attribute__((warn_unused_result));
+long mqtt_frame(struct slice in, uint32_t max_bytes, struct mqtt_frame *out, struct mqtt_error *err)
+    __attribute__((warn_unused_result));
 
 /*
  * MQTT 5 properties. `present` has bit (1 << identifier) for each that occurred (for an encoder: for each
@@ -79,9 +79,9 @@ struct mqtt_props {
     uint8_t subid_count;
     struct slice content_type, response_topic, correlation, assigned_client_id, auth_method,
         auth_data, response_info, server_reference, reason_string;
-    struct slice user; /* the user properties as they stand on the wire, in order, one after another:
-                          0x26, name, value; other properties between them are skipped by
-                          mqtt_user_next(). Empty when there are none. */
+    /* The user properties as they stand on the wire, in order, one after another: 0x26, name, value;
+     * other properties between them are skipped by mqtt_user_next(). Empty when there are none. */
+    struct slice user;
 };
 
 enum mqtt_prop {
