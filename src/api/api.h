@@ -12,11 +12,11 @@ struct server;
 struct trace;
 
 struct api_options {
-    const char *address;     /* "127.0.0.1:8080"; port 0 is allowed */
-    const char *region;      /* this deployment's name */
-    uint64_t max_range_ms;   /* of one trace query */
+    const char *address;      /* "127.0.0.1:8080"; port 0 is allowed */
+    const char *region;       /* this deployment's name */
+    uint64_t max_range_ms;    /* of one trace query */
     unsigned max_connections; /* HTTP, 256 */
-    unsigned max_streams;    /* SSE, 64 */
+    unsigned max_streams;     /* SSE, 64 */
     struct auth *auth;
     struct trace *trace;
     struct server *server;
