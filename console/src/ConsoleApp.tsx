@@ -1,0 +1,31 @@
+import { QueryClientProvider } from "@tanstack/react-query";
+import { App, ConfigProvider, type ThemeConfig } from "antd";
+import { useState } from "react";
+import { makeQueryClient } from "./hooks/queryClient";
+import { ConsoleRoutes } from "./routes";
+import { ZoneProvider } from "./time/ZoneContext";
+
+const theme: ThemeConfig = {
+  token: {
+    colorPrimary: "#0e5fd8",
+    borderRadius: 6,
+    fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif',
+    fontFamilyCode: 'ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", "DejaVu Sans Mono", monospace',
+  },
+  components: { Layout: { headerBg: "#ffffff", headerHeight: 56, headerPadding: "0 24px", siderBg: "#ffffff" } },
+};
+
+export function ConsoleApp() {
+  const [client] = useState(makeQueryClient);
+  return (
+    <ConfigProvider theme={theme}>
+      <App>
+        <QueryClientProvider client={client}>
+          <ZoneProvider>
+            <ConsoleRoutes />
+          </ZoneProvider>
+        </QueryClientProvider>
+      </App>
+    </ConfigProvider>
+  );
+}
