@@ -159,6 +159,7 @@ static int engine_names(struct store *s, char ***out, size_t *count)
     if (exists) {
         found = rocksdb_list_column_families(s->opt.family[KIND_STATE], s->engine_dir, &n, &e);
         if (e != NULL) {
+            rocksdb_list_column_families_destroy(found, n);
             return store_status(e);
         }
     }

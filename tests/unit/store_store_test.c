@@ -633,6 +633,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        T(test_kill_keeps_what_was_written), /* first: it forks, and the engine's threads stay */
         T(test_opens_and_keeps),
         T(test_makes_the_directory),
         T(test_locked_by_another),
@@ -647,7 +648,6 @@ int main(void)
         T(test_sst_edges),
         T(test_reopen_among_readers),
         T(test_reopen_fails_then_works),
-        T(test_kill_keeps_what_was_written),
         T(test_failpoints),
         T(test_reserve),
     };
