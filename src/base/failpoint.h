@@ -21,7 +21,7 @@ int64_t failpoint_value_slow(const char *name);
 static inline int64_t failpoint_value(const char *name)
 {
     return atomic_load_explicit(&failpoint_armed, memory_order_relaxed) ? failpoint_value_slow(name)
-                                                                       : 0;
+                                                                        : 0;
 }
 
 #endif

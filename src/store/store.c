@@ -24,9 +24,9 @@
 
 /* The engine's names of the fixed families; a segment may not have one of them. */
 static const char *const fixed_names[STORE_FAMILY_COUNT] = {
-    [STORE_META] = "default",     [STORE_SETTINGS] = "settings", [STORE_SESSIONS] = "sessions",
-    [STORE_QUEUES] = "queues",    [STORE_MESSAGES] = "messages", [STORE_RETAINED] = "retained",
-    [STORE_DEVICES] = "devices",  [STORE_OPEN] = "open",
+    [STORE_META] = "default",    [STORE_SETTINGS] = "settings", [STORE_SESSIONS] = "sessions",
+    [STORE_QUEUES] = "queues",   [STORE_MESSAGES] = "messages", [STORE_RETAINED] = "retained",
+    [STORE_DEVICES] = "devices", [STORE_OPEN] = "open",
 };
 
 int store_status(char *engine_error)
@@ -211,7 +211,8 @@ static int engine_open(struct store *s, char **text)
     const char **ro_names = mem_new(n, sizeof *ro_names);
     for (size_t i = 0; i < n; i++) {
         ro_names[i] = names[i];
-        options[i] = s->opt.family[fixed_index(names[i]) >= 0 ? KIND_STATE : store_kind_of(names[i])];
+        options[i] =
+            s->opt.family[fixed_index(names[i]) >= 0 ? KIND_STATE : store_kind_of(names[i])];
     }
     char *e = NULL;
     s->db = rocksdb_open_column_families(s->opt.family[KIND_STATE], s->engine_dir, (int)n, ro_names,

@@ -20,14 +20,14 @@ struct store_cf;
 
 /* Column families that always exist. Segments of the trace come and go by name. */
 enum store_family {
-    STORE_META,      /* format version, uuid, watermarks, counters */
-    STORE_SETTINGS,  /* instances, groups, topics, users, permissions (auth/) */
-    STORE_SESSIONS,  /* sessions and their subscriptions (server/) */
-    STORE_QUEUES,    /* messages queued or in flight for a session, incoming QoS 2 packet IDs (server/) */
-    STORE_MESSAGES,  /* payloads of queued messages, once each (server/) */
-    STORE_RETAINED,  /* retained messages (server/) */
-    STORE_DEVICES,   /* the newest status of each device (trace/) */
-    STORE_OPEN,      /* channels open at the last flush (trace/) */
+    STORE_META,     /* format version, uuid, watermarks, counters */
+    STORE_SETTINGS, /* instances, groups, topics, users, permissions (auth/) */
+    STORE_SESSIONS, /* sessions and their subscriptions (server/) */
+    STORE_QUEUES, /* messages queued or in flight for a session, incoming QoS 2 packet IDs (server/) */
+    STORE_MESSAGES, /* payloads of queued messages, once each (server/) */
+    STORE_RETAINED, /* retained messages (server/) */
+    STORE_DEVICES,  /* the newest status of each device (trace/) */
+    STORE_OPEN,     /* channels open at the last flush (trace/) */
     STORE_FAMILY_COUNT
 };
 
@@ -77,7 +77,8 @@ int store_cf_flush(struct store *s, struct store_cf *cf) __attribute__((warn_unu
 struct store_batch *store_batch_new(void);
 void store_batch_free(struct store_batch *b);
 void store_batch_clear(struct store_batch *b);
-void store_batch_put(struct store_batch *b, struct store_cf *cf, struct slice key, struct slice val);
+void store_batch_put(struct store_batch *b, struct store_cf *cf, struct slice key,
+                     struct slice val);
 void store_batch_delete(struct store_batch *b, struct store_cf *cf, struct slice key);
 size_t store_batch_count(const struct store_batch *b);
 

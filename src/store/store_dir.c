@@ -143,8 +143,8 @@ static int take_lock(int dir_fd, const char *dir, int *lock_fd, struct store_err
         return errno_error(err, "cannot write to", dir);
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int rc = errno == EWOULDBLOCK ? busy_error(fd, dir, err)
-                                      : errno_error(err, "cannot lock", dir);
+        int rc =
+            errno == EWOULDBLOCK ? busy_error(fd, dir, err) : errno_error(err, "cannot lock", dir);
         (void)close(fd);
         return rc;
     }

@@ -62,7 +62,8 @@ static void set_table(rocksdb_options_t *o, rocksdb_cache_t *cache, bool whole_k
 static void set_zstd(rocksdb_options_t *o)
 {
     rocksdb_options_set_compression(o, rocksdb_zstd_compression);
-    rocksdb_options_set_compression_options(o, -14, 1, 0, 0); /* window bits, level, strategy, dictionary */
+    rocksdb_options_set_compression_options(o, -14, 1, 0,
+                                            0); /* window bits, level, strategy, dictionary */
 }
 
 static void set_state(rocksdb_options_t *o)
@@ -120,7 +121,8 @@ void store_options_init(struct engine_options *o, uint64_t memory_bytes)
     /* Compaction yields to the loops: lowest CPU and I/O priority. Flushes keep theirs, writes wait for them. */
     rocksdb_env_lower_thread_pool_cpu_priority(o->env);
     rocksdb_env_lower_thread_pool_io_priority(o->env);
-    o->cache = rocksdb_cache_create_lru(clamp(memory_bytes - memory_bytes / 4, 4 * MIB, UINT64_MAX));
+    o->cache =
+        rocksdb_cache_create_lru(clamp(memory_bytes - memory_bytes / 4, 4 * MIB, UINT64_MAX));
     init_families(o, memory_bytes);
     o->write = rocksdb_writeoptions_create();
     o->write_sync = rocksdb_writeoptions_create();

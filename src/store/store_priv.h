@@ -30,8 +30,8 @@ struct store_cf {
     char *name;
     rocksdb_column_family_handle_t *handle; /* NULL: engine closed, or dropped before a reopen */
     struct store_cf *next;                  /* sorted by name */
-    atomic_uint refs;                       /* the list's one, and one for each iterator, sst, store_cf_ref() */
-    int family;                             /* enum store_family, -1 for segments */
+    atomic_uint refs; /* the list's one, and one for each iterator, sst, store_cf_ref() */
+    int family;       /* enum store_family, -1 for segments */
     bool dropped;
 };
 

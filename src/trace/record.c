@@ -174,9 +174,8 @@ static bool take_strings(struct slice *in, struct record *r)
 int record_decode(struct slice in, struct record *out)
 {
     const uint8_t *p = in.p;
-    if (in.n < HEADER || in.n > RECORD_MAX || p[0] != VERSION ||
-        get_le16(p + OFF_SIZE) != in.n || get_le16(p + OFF_CAUSE) >= CAUSE_COUNT ||
-        p[OFF_TRANSPORT] > TRANSPORT_UNIX) {
+    if (in.n < HEADER || in.n > RECORD_MAX || p[0] != VERSION || get_le16(p + OFF_SIZE) != in.n ||
+        get_le16(p + OFF_CAUSE) >= CAUSE_COUNT || p[OFF_TRANSPORT] > TRANSPORT_UNIX) {
         return -1;
     }
     struct record r = {

@@ -48,7 +48,8 @@ static inline void evidence_init(struct evidence *e)
 }
 void evidence_u64(struct evidence *e, enum evidence_key k, uint64_t v); /* U64, MS, TIME, BOOL */
 void evidence_i64(struct evidence *e, enum evidence_key k, int64_t v);
-void evidence_bytes(struct evidence *e, enum evidence_key k, struct slice v); /* STR, HEX, CHANNEL */
+void evidence_bytes(struct evidence *e, enum evidence_key k,
+                    struct slice v); /* STR, HEX, CHANNEL */
 void evidence_str(struct evidence *e, enum evidence_key k, const char *v);
 
 /* One evidence entry read back. */
@@ -69,7 +70,8 @@ enum record_flag {
     RECORD_COLLAPSED = 4,    /* stands for EV_COUNT endings of the same source, cause and minute */
     RECORD_TRUNCATED = 8,
     RECORD_CLEAN_SESSION = 16,
-    RECORD_GAP = 32 /* no event: EV_COUNT records between EV_FIRST_TIME and EV_LAST_TIME were dropped */
+    RECORD_GAP =
+        32 /* no event: EV_COUNT records between EV_FIRST_TIME and EV_LAST_TIME were dropped */
 };
 
 enum record_transport { TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_UNIX };

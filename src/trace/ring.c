@@ -33,7 +33,12 @@
 
 #define RING_MAGIC UINT64_C(0x31676e6952514d54) /* "TMQRing1" */
 #define SKIP UINT32_MAX
-enum { RING_VERSION = 1, DATA_OFFSET = 4096, FILE_BYTES = DATA_OFFSET + RING_BYTES, SIZE_BYTES = 4 };
+enum {
+    RING_VERSION = 1,
+    DATA_OFFSET = 4096,
+    FILE_BYTES = DATA_OFFSET + RING_BYTES,
+    SIZE_BYTES = 4
+};
 
 struct ring_file {
     uint64_t magic;
@@ -51,7 +56,8 @@ struct ring {
     struct ring_file *f;
     uint8_t *data;
     char *path;
-    uint64_t known_tail; /* the loop's: the tail as last read, to leave the other's cache line alone */
+    uint64_t
+        known_tail; /* the loop's: the tail as last read, to leave the other's cache line alone */
 };
 
 static uint64_t entry_bytes(size_t record)

@@ -156,7 +156,8 @@ static void say_rule(const struct facts *f, struct line *l)
 static void say_limit(const struct facts *f, struct line *l)
 {
     if (f->has[EV_LIMIT] && f->has[EV_ACTUAL]) {
-        say(l, " (%" PRIu64 ", the limit is %" PRIu64 ")", number(f, EV_ACTUAL), number(f, EV_LIMIT));
+        say(l, " (%" PRIu64 ", the limit is %" PRIu64 ")", number(f, EV_ACTUAL),
+            number(f, EV_LIMIT));
     } else if (f->has[EV_LIMIT]) {
         say(l, " (the limit is %" PRIu64 ")", number(f, EV_LIMIT));
     }
@@ -345,9 +346,10 @@ static void tell_not_authorized(const struct facts *f, struct line *text, struct
 static void tell_topic(const struct facts *f, struct line *text, struct line *next)
 {
     if (f->has[EV_TOPIC]) {
-        const char *act = f->r->cause == CAUSE_TOPIC_PUBLISH     ? "The device may not publish to "
-                          : f->r->cause == CAUSE_TOPIC_SUBSCRIBE ? "The device may not subscribe to "
-                                                                 : "The device's will may not go to ";
+        const char *act = f->r->cause == CAUSE_TOPIC_PUBLISH ? "The device may not publish to "
+                          : f->r->cause == CAUSE_TOPIC_SUBSCRIBE
+                              ? "The device may not subscribe to "
+                              : "The device's will may not go to ";
         say(text, "%s", act);
         say_quoted(text, string(f, EV_TOPIC));
         if (f->has[EV_QOS]) {
@@ -437,8 +439,8 @@ static void tell_no_heart(const struct facts *f, struct line *text, struct line 
     } else {
         say(text, "The device was silent for ");
         say_ms(text, number(f, EV_SILENT_MS));
-        uint64_t keepalive = f->has[EV_KEEPALIVE_GRANTED] ? number(f, EV_KEEPALIVE_GRANTED)
-                                                          : f->r->keepalive;
+        uint64_t keepalive =
+            f->has[EV_KEEPALIVE_GRANTED] ? number(f, EV_KEEPALIVE_GRANTED) : f->r->keepalive;
         if (f->has[EV_DEADLINE_MS]) {
             say(text, " (limit ");
             say_ms(text, number(f, EV_DEADLINE_MS));

@@ -459,15 +459,13 @@ static void *read_always(void *arg)
     struct reader *r = arg;
     while (!atomic_load(&r->stop)) {
         struct store_snap *snap = store_snap_new(r->s);
-        struct store_iter *it =
-            store_iter_new(r->s, snap, store_family(r->s, STORE_RETAINED), 0);
+        struct store_iter *it = store_iter_new(r->s, snap, store_family(r->s, STORE_RETAINED), 0);
         store_iter_first(it);
         assert_true(store_iter_valid(it));
         assert_true(slice_eq(store_iter_value(it), sl("v")));
         store_iter_free(it);
         struct slice v;
-        assert_int_equal(
-            store_get(r->s, snap, store_family(r->s, STORE_RETAINED), sl("k"), &v), 0);
+        assert_int_equal(store_get(r->s, snap, store_family(r->s, STORE_RETAINED), sl("k"), &v), 0);
         store_free(&v);
         store_snap_free(r->s, snap);
         atomic_fetch_add(&r->reads, 1);

@@ -170,8 +170,13 @@ static void test_biggest_record(void **state)
     static char longer[4096];
     memset(longer, 'z', sizeof longer);
     struct slice all = slice_make(longer, sizeof longer);
-    struct record rec = {.client_id = all, .user = all, .peer = all, .node = all, .listener = all,
-                         .proxy = all, .instance = all};
+    struct record rec = {.client_id = all,
+                         .user = all,
+                         .peer = all,
+                         .node = all,
+                         .listener = all,
+                         .proxy = all,
+                         .instance = all};
     struct ring *r = open_ring();
     unsigned made = 0;
     while (ring_emit(r, &rec)) {
@@ -224,8 +229,8 @@ static void test_two_threads(void **state)
 static void test_killed_writer(void **state)
 {
     (void)state;
-    _Atomic uint64_t *count = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    _Atomic uint64_t *count =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(count != MAP_FAILED);
     uint64_t next = 0;
     for (unsigned round = 0; round < 60; round++) {
@@ -327,8 +332,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_empty_and_kept), T(test_wraps_many_times), T(test_full_takes_nothing),
-        T(test_biggest_record), T(test_two_threads),      T(test_killed_writer),
+        T(test_empty_and_kept),     T(test_wraps_many_times), T(test_full_takes_nothing),
+        T(test_biggest_record),     T(test_two_threads),      T(test_killed_writer),
         T(test_garbage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

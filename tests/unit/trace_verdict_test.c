@@ -109,11 +109,13 @@ static void test_conflict(void **state)
 {
     (void)state;
     begin_conflict("10.0.0.2:5111", 41000);
-    assert_text("Replaced by a new connection with the same client ID from 10.0.0.2:5111, after 41 s "
-                "of silence: probably the same device reconnecting (same address).");
+    assert_text(
+        "Replaced by a new connection with the same client ID from 10.0.0.2:5111, after 41 s "
+        "of silence: probably the same device reconnecting (same address).");
     begin_conflict("10.0.0.3:5111", 300);
-    assert_text("Replaced by a new connection with the same client ID from 10.0.0.3:5111 while this "
-                "one was active, 300 ms before: two devices seem to share this client ID.");
+    assert_text(
+        "Replaced by a new connection with the same client ID from 10.0.0.3:5111 while this "
+        "one was active, 300 ms before: two devices seem to share this client ID.");
     assert_non_null(strstr(v.next, "its own client ID"));
     begin_conflict("10.0.0.3:5111", 60000);
     assert_says("perhaps the same device on a new network");
@@ -173,9 +175,10 @@ static void test_lost(void **state)
     evidence_u64(&e, EV_LAST_IN_AGO_MS, 250);
     evidence_u64(&e, EV_INFLIGHT, 3);
     evidence_u64(&e, EV_WILL_SENT, 1);
-    assert_text("The device closed the TCP connection without DISCONNECT after 3 h 5 min; its last "
-                "packet was PUBLISH 250 ms before; it had not acknowledged 3 messages. Its will was "
-                "published.");
+    assert_text(
+        "The device closed the TCP connection without DISCONNECT after 3 h 5 min; its last "
+        "packet was PUBLISH 250 ms before; it had not acknowledged 3 messages. Its will was "
+        "published.");
     begin(CAUSE_PEER_TIMEOUT, "10.0.0.1:1");
     evidence_u64(&e, EV_TCP_RETRANSMITS, 15);
     evidence_str(&e, EV_ERRNO, "ETIMEDOUT");
