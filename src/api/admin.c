@@ -22,6 +22,18 @@ static struct slice instance_of(struct request *rq)
     return slice_str(rq->instance.id);
 }
 
+/* Auth names things as the command line does; a request has them under these names. */
+static void rename_field(struct auth_error *e)
+{
+    static const char *const names[][2] = {{"group", "id"}, {"topic", "name"}, {"user", "name"}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(e->field, names[i][0]) == 0) {
+            (void)snprintf(e->field, sizeof e->field, "%s", names[i][1]);
+            return;
+        }
+    }
+}
+
 /* 0 or negative errno of auth's functions to the answer; true when it was a success, still to be answered. */
 static bool changed(struct request *rq, int failed, struct auth_error *e)
 {
@@ -30,6 +42,7 @@ static bool changed(struct request *rq, int failed, struct auth_error *e)
         return true;
     }
     e->code = e->code == 0 ? failed : e->code;
+    rename_field(e);
     reply_auth_error(rq, e);
     return false;
 }
