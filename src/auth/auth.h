@@ -17,7 +17,6 @@
 
 struct auth;
 
-
 /* How settings are read and written: given by main, implemented over store/ (auth/ is below store/). */
 struct auth_io {
     void *arg;
@@ -28,9 +27,9 @@ struct auth_io {
 };
 
 struct auth_error {
-    int code;         /* 0, or -EINVAL (400), -ENOENT (404), -EEXIST (409), -EIO (500) */
-    char field[32];   /* the member of the request at fault, "" if none */
-    char text[256];   /* which value, what was expected */
+    int code;       /* 0, or -EINVAL (400), -ENOENT (404), -EEXIST (409), -EIO (500) */
+    char field[32]; /* the member of the request at fault, "" if none */
+    char text[256]; /* which value, what was expected */
 };
 
 struct auth_options {
@@ -93,9 +92,9 @@ struct auth_result {
     bool ok;
     struct auth_identity *identity; /* counted, when ok */
     enum cause cause;               /* when not ok: CAUSE_AUTH_* or CAUSE_PROTOCOL_CLIENT_ID */
-    uint8_t connack;                /* 3.1.1 return code: 2 identifier, 4 bad user/password, 5 not authorized */
-    uint8_t reason;                 /* MQTT 5 reason code */
-    char rule[128];                 /* what decided, for the evidence; no secret */
+    uint8_t connack; /* 3.1.1 return code: 2 identifier, 4 bad user/password, 5 not authorized */
+    uint8_t reason;  /* MQTT 5 reason code */
+    char rule[128];  /* what decided, for the evidence; no secret */
 };
 /*
  * Decides at once when no password has to be hashed (anonymous, form of the client ID, group, cached success):
@@ -115,14 +114,15 @@ struct auth_decision {
  * overlaps it (a subscription never shows what a deny rule hides). In `topics: declared` the first level must be
  * a declared parent. Any thread. The yes path formats nothing: `out->rule` is set when denied only.
  */
-bool auth_allows(const struct auth_identity *id, enum auth_action action, struct slice topic_or_filter,
-                 struct auth_decision *out);
+bool auth_allows(const struct auth_identity *id, enum auth_action action,
+                 struct slice topic_or_filter, struct auth_decision *out);
 
 /* ---- administration: HTTP threads ---- */
 typedef void (*auth_each_fn)(void *ctx, const void *item);
 
 size_t auth_instance_count(struct auth *a);
-int auth_instance_get(struct auth *a, struct slice id, struct auth_instance_info *out); /* 0, -ENOENT */
+int auth_instance_get(struct auth *a, struct slice id,
+                      struct auth_instance_info *out);               /* 0, -ENOENT */
 void auth_instance_each(struct auth *a, auth_each_fn fn, void *ctx); /* struct auth_instance_info */
 /* Changes one setting by its name ("client_id", "topics", "on_denied", "allow_anonymous") and word. */
 int auth_instance_set(struct auth *a, struct slice id, struct slice name, struct slice value,
@@ -134,9 +134,11 @@ struct auth_named {
     uint64_t created_ms;
 };
 int auth_group_add(struct auth *a, struct slice instance, struct slice gid, struct auth_error *err);
-int auth_group_delete(struct auth *a, struct slice instance, struct slice gid, struct auth_error *err);
+int auth_group_delete(struct auth *a, struct slice instance, struct slice gid,
+                      struct auth_error *err);
 int auth_group_each(struct auth *a, struct slice instance, auth_each_fn fn, void *ctx);
-int auth_topic_add(struct auth *a, struct slice instance, struct slice parent, struct auth_error *err);
+int auth_topic_add(struct auth *a, struct slice instance, struct slice parent,
+                   struct auth_error *err);
 int auth_topic_delete(struct auth *a, struct slice instance, struct slice parent,
                       struct auth_error *err);
 int auth_topic_each(struct auth *a, struct slice instance, auth_each_fn fn, void *ctx);
