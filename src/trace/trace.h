@@ -74,6 +74,8 @@ struct trace_stats {
     bool degraded;         /* the store refuses writes now */
 };
 void trace_stats(struct trace *t, struct trace_stats *out);
+/* Channels open now in an instance (its devices online); one load. Any thread. */
+uint64_t trace_online(struct trace *t, struct slice instance);
 
 /* Calls `fn(arg)` on the commit thread after each commit that made records visible; must not block. */
 void trace_on_commit(struct trace *t, void (*fn)(void *arg), void *arg);

@@ -1,0 +1,464 @@
+/*
+ * A frozen buffer becomes device blocks. Everything is built as sorted files and ingested; order matters:
+ *
+ *   1 fsync        the journal of these records must not be newer lost than the blocks that come from it
+ *   2 x            refused and unidentified rows, with x's watermark in the same file
+ *   3 devices      statuses (the newest of each device touched)
+ *   4 open         channels opened and not ended: put; ended and not opened in here: deleted
+ *   5 d            device blocks, with d's watermark in the same file: the point from which replay skips them
+ *
+ * Idempotent: a crash in between leaves d's watermark behind, the journal is replayed and the buffer flushed
+ * again (perhaps with other boundaries): x skips what its own watermark covers, 3 and 4 are put again with the
+ * same or newer values. Sessions that open and close within one buffer never touch the open keys.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "trace/trace_priv.h"
+
+struct sorted_device {
+    struct hash128 hash;
+    uint32_t device;
+};
+
+struct named_device {
+    struct slice instance, client_id;
+    struct hash128 hash;
+};
+
+struct open_change {
+    uint8_t channel[RECORD_CHANNEL_BYTES];
+    uint32_t record; /* BUFFER_NONE: delete */
+};
+
+/* Blocks on their way into one family. */
+struct writer {
+    struct store_sst *sst;
+    struct block_mark mark; /* as it will be */
+    uint64_t skip;          /* records up to here are there already */
+    struct block_head head;
+    struct buf payload, value;
+    bool full; /* over its quota: rows are counted, not written */
+    struct gap skipped;
+};
+
+struct flush {
+    struct trace *t;
+    const struct buffer *b;
+    uint32_t n;
+    uint64_t last_seq;
+    struct writer d, x;
+    uint32_t *rows; /* of the device at hand, oldest first */
+    size_t row_cap;
+    struct named_device *named;
+    size_t named_n, named_cap;
+    struct open_change *open;
+    size_t open_n, open_cap;
+};
+
+static void crash_point(int64_t step)
+{
+    if (failpoint_value("flush.crash_at") == step) {
+        (void)kill(getpid(), SIGKILL);
+    }
+}
+
+/* ---- blocks ---- */
+
+static int block_end(struct writer *w, struct hash128 hash)
+{
+    if (w->head.count == 0) {
+        return 0;
+    }
+    uint8_t key[BLOCK_KEY_BYTES];
+    block_device_key(hash, w->head.last_seq, key);
+    buf_clear(&w->value);
+    block_device_encode(&w->head, buf_slice(&w->payload), &w->value);
+    w->mark.count += w->head.count;
+    w->mark.min_us = w->head.min_us < w->mark.min_us ? w->head.min_us : w->mark.min_us;
+    w->mark.max_us = w->head.max_us > w->mark.max_us ? w->head.max_us : w->mark.max_us;
+    w->head = (struct block_head){0};
+    buf_clear(&w->payload);
+    return store_sst_put(w->sst, slice_make(key, sizeof key), buf_slice(&w->value));
+}
+
+static void count_skipped(struct writer *w, const struct record *r)
+{
+    struct trace_gap *g = &w->skipped.span;
+    if (g->count++ == 0) {
+        w->skipped.seq = r->seq;
+        g->from_us = g->to_us = r->time_us;
+    }
+    g->from_us = r->time_us < g->from_us ? r->time_us : g->from_us;
+    g->to_us = r->time_us > g->to_us ? r->time_us : g->to_us;
+}
+
+static int block_add(struct writer *w, struct hash128 hash, const struct record *r)
+{
+    if (r->seq <= w->skip) {
+        return 0;
+    }
+    if (w->full) {
+        count_skipped(w, r);
+        return 0;
+    }
+    struct block_head *h = &w->head;
+    if (h->count == 0) {
+        *h = (struct block_head){.first_seq = r->seq,
+                                 .min_us = UINT64_MAX,
+                                 .instance = r->instance,
+                                 .client_id = r->client_id};
+    }
+    struct record bare = *r;
+    bare.instance = bare.client_id = slice_make(NULL, 0);
+    uint8_t *p = buf_reserve(&w->payload, 2 + record_size(&bare));
+    size_t n = record_encode(&bare, p + 2);
+    put_le16(p, (uint16_t)n);
+    buf_commit(&w->payload, n + 2);
+    h->count++;
+    h->last_seq = r->seq;
+    h->min_us = r->time_us < h->min_us ? r->time_us : h->min_us;
+    h->max_us = r->time_us > h->max_us ? r->time_us : h->max_us;
+    bool end = h->count == BLOCK_DEVICE_RECORDS || buf_len(&w->payload) >= BLOCK_DEVICE_BYTES;
+    return end ? block_end(w, hash) : 0;
+}
+
+/* ---- what a device's rows mean for status and open channels ---- */
+
+static void open_add(struct flush *f, const struct record *r, uint32_t record)
+{
+    if (f->open_n == f->open_cap) {
+        f->open_cap = f->open_cap == 0 ? 256 : f->open_cap * 2;
+        f->open = mem_realloc(f->open, f->open_cap * sizeof *f->open);
+    }
+    struct open_change *o = &f->open[f->open_n++];
+    o->record = record;
+    memcpy(o->channel, r->channel, RECORD_CHANNEL_BYTES);
+}
+
+/* `from`: where this device's changes begin in the list. */
+static void open_end(struct flush *f, size_t from, const struct record *r)
+{
+    for (size_t i = f->open_n; i > from; i--) {
+        struct open_change *o = &f->open[i - 1];
+        if (o->record != BUFFER_NONE && memcmp(o->channel, r->channel, RECORD_CHANNEL_BYTES) == 0) {
+            *o = f->open[--f->open_n]; /* opened and ended in here */
+            return;
+        }
+    }
+    open_add(f, r, BUFFER_NONE);
+}
+
+static void named_add(struct flush *f, const struct record *r, struct hash128 hash)
+{
+    if (f->named_n == f->named_cap) {
+        f->named_cap = f->named_cap == 0 ? 256 : f->named_cap * 2;
+        f->named = mem_realloc(f->named, f->named_cap * sizeof *f->named);
+    }
+    f->named[f->named_n++] =
+        (struct named_device){.instance = r->instance, .client_id = r->client_id, .hash = hash};
+}
+
+/* ---- the pass over devices ---- */
+
+static size_t device_rows(struct flush *f, uint32_t device)
+{
+    size_t n = 0;
+    uint32_t at = buffer_device_newest(f->b, device, f->n);
+    for (; at != BUFFER_NONE; at = buffer_before(f->b, at)) {
+        if (n == f->row_cap) {
+            f->row_cap = f->row_cap == 0 ? 1024 : f->row_cap * 2;
+            f->rows = mem_realloc(f->rows, f->row_cap * sizeof *f->rows);
+        }
+        f->rows[n++] = at;
+    }
+    return n;
+}
+
+static int flush_device(struct flush *f, const struct sorted_device *dev)
+{
+    size_t n = device_rows(f, dev->device);
+    size_t open_from = f->open_n;
+    bool named = false;
+    int rc = 0;
+    for (size_t i = n; i > 0 && rc == 0; i--) {
+        struct record r;
+        if (record_decode(buffer_record(f->b, f->rows[i - 1]), &r) < 0) {
+            continue;
+        }
+        rc = block_add(record_is_x(&r) ? &f->x : &f->d, dev->hash, &r);
+        if (!record_is_status(&r)) {
+            continue;
+        }
+        if (!named) {
+            named_add(f, &r, dev->hash);
+            named = true;
+        }
+        if (record_is_connect(&r)) {
+            open_add(f, &r, f->rows[i - 1]);
+        } else {
+            open_end(f, open_from, &r);
+        }
+    }
+    rc = rc == 0 ? block_end(&f->d, dev->hash) : rc;
+    return rc == 0 ? block_end(&f->x, dev->hash) : rc;
+}
+
+static int by_hash(const void *pa, const void *pb)
+{
+    const struct sorted_device *a = pa;
+    const struct sorted_device *b = pb;
+    if (a->hash.hi != b->hash.hi) {
+        return a->hash.hi < b->hash.hi ? -1 : 1;
+    }
+    return (a->hash.lo > b->hash.lo) - (a->hash.lo < b->hash.lo);
+}
+
+static int by_name(const void *pa, const void *pb)
+{
+    const struct named_device *a = pa;
+    const struct named_device *b = pb;
+    /* As the keys: instance, 0, client ID; no instance name holds a 0. */
+    int c = slice_cmp(a->instance, b->instance);
+    return c != 0 ? c : slice_cmp(a->client_id, b->client_id);
+}
+
+static int by_channel(const void *pa, const void *pb)
+{
+    const struct open_change *a = pa;
+    const struct open_change *b = pb;
+    return memcmp(a->channel, b->channel, RECORD_CHANNEL_BYTES);
+}
+
+static int build_blocks(struct flush *f)
+{
+    uint32_t n = buffer_device_count(f->b);
+    struct sorted_device *order = mem_new((size_t)n + 1, sizeof *order);
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = (struct sorted_device){.hash = buffer_device_hash(f->b, i), .device = i};
+    }
+    qsort(order, n, sizeof *order, by_hash);
+    int rc = 0;
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        rc = flush_device(f, &order[i]);
+    }
+    free(order);
+    return rc;
+}
+
+/* ---- statuses and open channels ---- */
+
+/* Only the loser of a takeover can end after its successor began: then the stored status decides. */
+static bool needs_stored(const struct status_fold *s)
+{
+    bool needs = !s->done && s->ending_n > 1;
+    for (size_t i = 0; i < s->ending_n && !s->done; i++) {
+        enum cause c = s->endings[i].cause;
+        needs = needs || c == CAUSE_TAKEOVER_SAME_NODE || c == CAUSE_TAKEOVER_OTHER_NODE;
+    }
+    return needs;
+}
+
+static int put_status(struct flush *f, struct store_sst *sst, const struct named_device *dev,
+                      struct buf *key, struct buf *value)
+{
+    struct trace *t = f->t;
+    struct view v = {.buffer_n = 1};
+    v.buffers[0] = (struct buffer_view){.visible = f->n};
+    memcpy(&v.buffers[0].b, &f->b, sizeof f->b); /* read only */
+    struct status_fold s;
+    status_fold_init(&s);
+    view_fold(&v, dev->hash, &s);
+    buf_clear(key);
+    status_key(dev->instance, dev->client_id, key);
+    struct slice old = {0};
+    struct record stored;
+    bool online = false;
+    bool has = false;
+    uint64_t update;
+    int rc = 0;
+    if (needs_stored(&s)) {
+        rc = store_get(t->store, NULL, store_family(t->store, STORE_DEVICES), buf_slice(key), &old);
+        has = rc == 0 && status_decode(old, dev->instance, dev->client_id, &stored, &online, &update) == 0;
+        rc = rc == -ENOENT ? 0 : rc;
+    }
+    status_fold_end(&s, has ? &stored : NULL, online);
+    if (rc == 0 && s.found && !(has && s.last.seq == stored.seq)) {
+        buf_clear(value);
+        status_encode(&s.last, s.online, value);
+        rc = store_sst_put(sst, buf_slice(key), buf_slice(value));
+    }
+    store_free(&old);
+    status_fold_fini(&s);
+    return rc;
+}
+
+static int write_statuses(struct flush *f)
+{
+    struct store_sst *sst;
+    int rc = store_sst_new(f->t->store, store_family(f->t->store, STORE_DEVICES), &sst);
+    if (rc < 0) {
+        return rc;
+    }
+    struct buf key = {0};
+    struct buf value = {0};
+    if (f->named_n > 0) {
+        qsort(f->named, f->named_n, sizeof *f->named, by_name);
+    }
+    for (size_t i = 0; i < f->named_n && rc == 0; i++) {
+        rc = put_status(f, sst, &f->named[i], &key, &value);
+    }
+    buf_fini(&key);
+    buf_fini(&value);
+    if (rc < 0) {
+        store_sst_abort(sst);
+        return rc;
+    }
+    return store_sst_ingest(f->t->store, sst);
+}
+
+static int write_open(struct flush *f)
+{
+    struct store_sst *sst;
+    int rc = store_sst_new(f->t->store, store_family(f->t->store, STORE_OPEN), &sst);
+    if (rc < 0) {
+        return rc;
+    }
+    if (f->open_n > 0) {
+        qsort(f->open, f->open_n, sizeof *f->open, by_channel);
+    }
+    for (size_t i = 0; i < f->open_n && rc == 0; i++) {
+        const struct open_change *o = &f->open[i];
+        struct slice key = slice_make(o->channel, RECORD_CHANNEL_BYTES);
+        if (i > 0 && by_channel(o - 1, o) == 0) {
+            continue; /* a channel has one connect and one ending: can't be */
+        }
+        rc = o->record == BUFFER_NONE ? store_sst_delete(sst, key)
+                                      : store_sst_put(sst, key, buffer_record(f->b, o->record));
+    }
+    if (rc < 0) {
+        store_sst_abort(sst);
+        return rc;
+    }
+    return store_sst_ingest(f->t->store, sst);
+}
+
+/* ---- the whole ---- */
+
+static int writer_begin(struct flush *f, struct writer *w, char kind)
+{
+    struct trace *t = f->t;
+    struct store_cf *cf;
+    int rc = segment_family(t, buffer_segment(f->b), kind, &cf);
+    if (rc < 0) {
+        return rc;
+    }
+    (void)pthread_mutex_lock(&t->shared.lock);
+    const struct segment *seg = segment_find(t, buffer_segment(f->b));
+    w->mark = kind == 'd' ? seg->dm : seg->xm;
+    (void)pthread_mutex_unlock(&t->shared.lock);
+    w->skip = w->mark.seq;
+    w->full = kind == 'x' && t->opt.refused_bytes > 0 &&
+              store_cf_bytes(t->store, cf) >= t->opt.refused_bytes;
+    return store_sst_new(t->store, cf, &w->sst);
+}
+
+/* Ends the file with the watermark and ingests it. */
+static int writer_end(struct flush *f, struct writer *w, char kind)
+{
+    struct trace *t = f->t;
+    uint8_t mark[BLOCK_MARK_BYTES];
+    w->mark.seq = f->last_seq > w->mark.seq ? f->last_seq : w->mark.seq;
+    block_mark_encode(&w->mark, mark);
+    int rc = store_sst_put(w->sst, block_mark_key(), slice_make(mark, sizeof mark));
+    if (rc < 0) {
+        store_sst_abort(w->sst);
+    } else {
+        rc = store_sst_ingest(t->store, w->sst);
+    }
+    w->sst = NULL;
+    if (rc == 0) {
+        (void)pthread_mutex_lock(&t->shared.lock);
+        struct segment *seg = segment_find(t, buffer_segment(f->b));
+        *(kind == 'd' ? &seg->dm : &seg->xm) = w->mark;
+        (void)pthread_mutex_unlock(&t->shared.lock);
+    }
+    return rc;
+}
+
+static void writer_fini(struct writer *w)
+{
+    store_sst_abort(w->sst);
+    buf_fini(&w->payload);
+    buf_fini(&w->value);
+}
+
+/* Rows over the quota are told as a gap. */
+static int tell_skipped(struct flush *f)
+{
+    struct trace *t = f->t;
+    const struct gap *g = &f->x.skipped;
+    if (g->span.count == 0) {
+        return 0;
+    }
+    uint8_t key[sizeof META_GAP - 1 + 8];
+    uint8_t value[24];
+    memcpy(key, META_GAP, sizeof META_GAP - 1);
+    put_be64(key + sizeof META_GAP - 1, g->seq);
+    put_le64(value, g->span.from_us);
+    put_le64(value + 8, g->span.to_us);
+    put_le64(value + 16, g->span.count);
+    struct store_batch *b = store_batch_new();
+    store_batch_put(b, t->meta, slice_make(key, sizeof key), slice_make(value, sizeof value));
+    int rc = store_write(t->store, b, true);
+    store_batch_free(b);
+    if (rc == 0) {
+        (void)pthread_mutex_lock(&t->shared.lock);
+        t->shared.gaps = mem_realloc(t->shared.gaps, (t->shared.gap_n + 1) * sizeof *t->shared.gaps);
+        t->shared.gaps[t->shared.gap_n++] = *g;
+        (void)pthread_mutex_unlock(&t->shared.lock);
+        log_warn("refused and unidentified connections passed their quota", " rows=%llu",
+                 (unsigned long long)g->span.count);
+    }
+    return rc;
+}
+
+static int flush_steps(struct flush *f)
+{
+    int rc = (int)-failpoint_value("flush.errno");
+    rc = rc == 0 ? store_sync(f->t->store) : rc;
+    rc = rc == 0 ? writer_begin(f, &f->d, 'd') : rc;
+    rc = rc == 0 ? writer_begin(f, &f->x, 'x') : rc;
+    rc = rc == 0 ? build_blocks(f) : rc;
+    crash_point(1);
+    rc = rc == 0 ? writer_end(f, &f->x, 'x') : rc;
+    crash_point(2);
+    rc = rc == 0 ? tell_skipped(f) : rc;
+    rc = rc == 0 ? write_statuses(f) : rc;
+    crash_point(3);
+    rc = rc == 0 ? write_open(f) : rc;
+    crash_point(4);
+    rc = rc == 0 ? writer_end(f, &f->d, 'd') : rc;
+    crash_point(5);
+    return rc;
+}
+
+int flush_buffer(struct trace *t, const struct buffer *b)
+{
+    struct flush f = {.t = t, .b = b, .n = buffer_visible(b)};
+    f.last_seq = buffer_first_seq(b) + f.n - 1;
+    int rc = flush_steps(&f);
+    writer_fini(&f.d);
+    writer_fini(&f.x);
+    free(f.rows);
+    free(f.named);
+    free(f.open);
+    return rc;
+}
