@@ -8,6 +8,9 @@ import { ZoneProvider } from "./time/ZoneContext";
 const theme: ThemeConfig = {
   token: {
     colorPrimary: "#0e5fd8",
+    colorSuccess: "#2b8a3e",
+    colorWarning: "#b35c00",
+    colorError: "#c92a2a",
     borderRadius: 6,
     fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif',
     fontFamilyCode: 'ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", "DejaVu Sans Mono", monospace',
@@ -19,7 +22,7 @@ export function ConsoleApp() {
   const [client] = useState(makeQueryClient);
   return (
     <ConfigProvider theme={theme}>
-      <App>
+      <App component={false}>
         <QueryClientProvider client={client}>
           <ZoneProvider>
             <ConsoleRoutes />

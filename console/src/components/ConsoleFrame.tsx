@@ -6,7 +6,7 @@ import { paths } from "../domain/paths";
 import { TopBar } from "./TopBar";
 
 const NAVIGATION = [
-  { key: "instances", icon: <CloudServerOutlined />, label: <Link href={paths.instances()}>Instances</Link> },
+  { key: "instances", icon: <CloudServerOutlined aria-hidden />, label: <Link href={paths.instances()}>Instances</Link> },
 ];
 
 /** What surrounds every page: top bar and left navigation. */

@@ -92,7 +92,7 @@ export function DeviceQueryForm({ instanceId, value, withRange, busy, error, onS
         </Form.Item>
       )}
       <Form.Item label=" " colon={false} className="query-submit">
-        <Button type="primary" htmlType="submit" icon={<SearchOutlined />} loading={busy}>
+        <Button type="primary" htmlType="submit" icon={<SearchOutlined aria-hidden />} loading={busy}>
           Search
         </Button>
       </Form.Item>

@@ -29,7 +29,7 @@ export function DeviceStatusCard({ instanceId, clientId, searchNo }: Props) {
       bordered
       size="middle"
       column={{ xs: 1, lg: 2 }}
-      styles={{ label: { width: 160 } }}
+      styles={{ label: { width: 170, whiteSpace: "nowrap" } }}
       items={facts(status.data)}
       className="device-status"
     />

@@ -21,7 +21,7 @@ export function InstanceActions({ instanceId }: { instanceId: string }) {
     <Flex align="center" gap={16}>
       <Link href={paths.instance(instanceId)}>Details</Link>
       <Dropdown menu={{ items }} trigger={["click"]}>
-        <Button type="link" className="link-button" icon={<DownOutlined />} iconPlacement="end">
+        <Button type="link" className="link-button" icon={<DownOutlined aria-hidden />} iconPlacement="end">
           More
         </Button>
       </Dropdown>

@@ -21,10 +21,10 @@ export function LoginForm({ error, busy, onSubmit }: Props) {
   return (
     <Form<LoginFields> layout="vertical" requiredMark={false} onFinish={onSubmit} size="large">
       <Form.Item name="user" label="User" rules={[{ required: true, message: "Enter your user name." }]}>
-        <Input prefix={<UserOutlined aria-hidden aria-label={undefined} />} autoComplete="username" autoFocus />
+        <Input prefix={<UserOutlined aria-hidden />} autoComplete="username" autoFocus />
       </Form.Item>
       <Form.Item name="password" label="Password" rules={[{ required: true, message: "Enter your password." }]}>
-        <Input.Password prefix={<LockOutlined aria-hidden aria-label={undefined} />} autoComplete="current-password" />
+        <Input.Password prefix={<LockOutlined aria-hidden />} autoComplete="current-password" />
       </Form.Item>
       {error !== null && !busy && <Alert type="error" showIcon title={message(error)} className="login-error" />}
       <Button type="primary" htmlType="submit" block loading={busy}>

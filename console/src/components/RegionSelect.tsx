@@ -23,7 +23,7 @@ export function RegionSelect() {
     <Select
       aria-label="Region"
       className="region-select"
-      prefix={<GlobalOutlined />}
+      prefix={<GlobalOutlined aria-hidden />}
       value={current?.id ?? null}
       onChange={(id) => id !== null && goTo(id)}
       options={regions.map(({ id, name }) => ({ value: id, label: name }))}

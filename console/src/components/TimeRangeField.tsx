@@ -46,7 +46,7 @@ export function TimeRangeField({ id, value, onChange }: Props) {
       />
       {value.kind === "fixed" && (
         <DatePicker.RangePicker
-          aria-label="Time Range"
+          placeholder={["Begin", "End"]}
           showTime
           allowClear={false}
           order={false}

@@ -21,10 +21,10 @@ export function TracePager({ page, firstRow, busy, previous, next }: Props) {
       <span className="secondary">
         {(firstRow + 1).toLocaleString("en")}–{(firstRow + page.items.length).toLocaleString("en")} of {totalText(page)}
       </span>
-      <Button icon={<LeftOutlined />} disabled={previous === undefined || busy} onClick={previous}>
+      <Button icon={<LeftOutlined aria-hidden />} disabled={previous === undefined || busy} onClick={previous}>
         Previous
       </Button>
-      <Button icon={<RightOutlined />} iconPlacement="end" disabled={next === undefined} loading={busy} onClick={next}>
+      <Button icon={<RightOutlined aria-hidden />} iconPlacement="end" disabled={next === undefined} loading={busy} onClick={next}>
         Next
       </Button>
     </Flex>

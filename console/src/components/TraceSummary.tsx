@@ -48,12 +48,12 @@ export function totalText({ total, totalAtLeast }: TracePage): string {
 function CompleteBadge({ complete }: { complete: boolean }) {
   return complete ? (
     <Tooltip title="Nothing that happened in this range is missing.">
-      <Tag color="success" icon={<CheckCircleFilled />}>
+      <Tag color="success" icon={<CheckCircleFilled aria-hidden />}>
         complete
       </Tag>
     </Tooltip>
   ) : (
-    <Tag color="warning" icon={<WarningFilled />}>
+    <Tag color="warning" icon={<WarningFilled aria-hidden />}>
       incomplete
     </Tag>
   );
@@ -79,7 +79,7 @@ function CopyLink({ link }: { link: string }) {
     }
   };
   return (
-    <Button type="text" icon={<LinkOutlined />} onClick={() => void copy()}>
+    <Button type="text" icon={<LinkOutlined aria-hidden />} onClick={() => void copy()}>
       Copy link
     </Button>
   );

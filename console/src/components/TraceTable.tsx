@@ -9,6 +9,7 @@ const COLUMNS: TableProps<TraceItem>["columns"] = [
   {
     title: "Channel ID",
     dataIndex: "channelId",
+    width: 340,
     render: (channelId: string) => (
       <Typography.Text copyable={{ tooltips: ["Copy channel ID", "Copied"] }} className="mono nowrap">
         {channelId}
@@ -18,12 +19,14 @@ const COLUMNS: TableProps<TraceItem>["columns"] = [
   {
     title: "Device Action",
     dataIndex: "action",
+    width: 150,
     render: (action: string) => <Tag color={actionTone(action)}>{action}</Tag>,
   },
   { title: "Action Description", dataIndex: "description" },
   {
     title: "Time",
     dataIndex: "time",
+    width: 230,
     render: (time: number, { timeIso }) => (
       <span className="mono">
         <Moment ms={time} iso={timeIso} />
@@ -47,7 +50,7 @@ export function TraceTable({ items, loading }: Props) {
       dataSource={items}
       loading={loading}
       pagination={false}
-      scroll={{ x: "max-content" }}
+      tableLayout="fixed"
       expandable={{
         expandedRowRender: (item) => <TraceRecordDetail item={item} />,
         expandRowByClick: false,

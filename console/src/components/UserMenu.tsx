@@ -5,10 +5,10 @@ import { useLogOut, useMe } from "../hooks/useSession";
 export function UserMenu() {
   const me = useMe();
   const logOut = useLogOut();
-  const items = [{ key: "logout", icon: <LogoutOutlined />, label: "Log out", onClick: () => logOut.mutate() }];
+  const items = [{ key: "logout", icon: <LogoutOutlined aria-hidden />, label: "Log out", onClick: () => logOut.mutate() }];
   return (
     <Dropdown menu={{ items }} trigger={["click"]} placement="bottomRight">
-      <Button type="text" icon={<UserOutlined />} aria-label={`User menu of ${me.data?.user ?? ""}`}>
+      <Button type="text" icon={<UserOutlined aria-hidden />} aria-label={`User menu of ${me.data?.user ?? ""}`}>
         {me.data?.user}
       </Button>
     </Dropdown>
