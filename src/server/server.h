@@ -11,6 +11,31 @@
 #include "base/slice.h"
 
 struct server;
+struct auth;
+struct config;
+struct config_error;
+struct store;
+struct trace;
+
+struct server_parts {
+    const struct config *config; /* outlives the server, as the others do */
+    struct auth *auth;
+    struct store *store;
+    struct trace *trace;
+    unsigned loops;
+};
+
+/* main: binds the listeners (nobody is accepted yet). -1: err says which address is taken or wrong. */
+int server_new(struct server **out, const struct server_parts *parts, struct config_error *err)
+    __attribute__((warn_unused_result));
+/* main: restores sessions, starts the loops and accepts. 0 or a negative errno. */
+int server_start(struct server *s) __attribute__((warn_unused_result));
+/* main: ends every connection with server.shutdown, waits for its records and batches, stops the loops. */
+void server_stop(struct server *s);
+/* NULL-safe. */
+void server_free(struct server *s);
+/* Loops for `loops` = 0: one per CPU of the affinity mask, at most 64. */
+unsigned server_default_loops(void);
 
 struct server_stats {
     uint64_t connections;       /* open network connections, identified or not */

@@ -1,0 +1,555 @@
+/*
+ * The life of a connection on its worker: made by accept.c, read and decoded here, written once per round, ended by
+ * ending.c.
+ *
+ * Reading: edge-triggered, so CONN_READABLE remembers that the kernel may have more. One round gives each socket 64 KiB
+ * at most; who has more goes to worker->ready. Before CONNECT is accepted bytes stay in conn->in (they name the client);
+ * behind that they are decoded where they were read, and only an incomplete packet is kept.
+ *
+ * A write error, EPOLLERR or a hang-up never ends a channel by itself: it is read to the end or to an error first, so that
+ * a DISCONNECT that raced our write is told as what it was.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/server_priv.h"
+
+enum { IN_CHUNK = 4096, EARLY_FLUSH_BYTES = 256 * 1024, MAX_IOV = 32 };
+
+static void on_timer(struct timer *t);
+static void on_io(struct loop_io *io, uint32_t events);
+
+struct conn *conn_new(struct worker *w, const struct stream *stream,
+                      const struct sockaddr_storage *peer, const struct listener *l)
+{
+    struct conn *c = mem_new(1, sizeof *c);
+    c->w = w;
+    c->stream = *stream;
+    c->io = (struct loop_io){.fd = -1, .on_io = on_io};
+    c->listener = l;
+    if (peer != NULL) {
+        memcpy(&c->peer, peer, sizeof c->peer);
+    }
+    timer_init(&c->timer, on_timer);
+    list_init(&c->all);
+    list_init(&c->dirty);
+    list_init(&c->queue);
+    channel_id_new(c->channel);
+    c->accepted_us = loop_wall_us(w->loop);
+    c->last_in_ms = c->last_out_ms = loop_now_ms(w->loop);
+    count_add(&w->count.connections, 1);
+    return c;
+}
+
+void conn_free(struct conn *c)
+{
+    assert(c->state == CONN_ENDED && c->holds == 0 && c->ending == NULL);
+    struct worker *w = c->w;
+    for (unsigned i = 0; i < c->ref_count; i++) {
+        message_unref(c->refs[i].msg);
+    }
+    free(c->refs);
+    free(c->assigned_id);
+    worker_buf_give(w, &c->out);
+    buf_fini(&c->in);
+    if (c->pub != NULL) {
+        free(c->pub->acks);
+        free(c->pub);
+    }
+    auth_identity_unref(c->identity);
+    list_del(&c->all);
+    list_del(&c->queue);
+    count_sub(&w->count.connections, 1);
+    atomic_fetch_sub_explicit(&w->server->connections, 1, memory_order_relaxed);
+    free(c);
+}
+
+void conn_hold(struct conn *c)
+{
+    c->holds++;
+}
+
+void conn_unhold(struct conn *c)
+{
+    assert(c->holds > 0);
+    c->holds--;
+}
+
+void conn_start(struct conn *c)
+{
+    struct worker *w = c->w;
+    list_push(&w->conns, &c->all);
+    c->flags |= CONN_READABLE;
+    uint64_t due = c->last_in_ms + w->server->config->connect_timeout_ms;
+    loop_timer_set(w->loop, &c->timer, due);
+    if (c->stream.fd >= 0) {
+        c->io.fd = c->stream.fd;
+        if (loop_add(w->loop, &c->io, false) != 0) {
+            c->io.fd = -1;
+            conn_end(c, CAUSE_SERVER_INTERNAL, NULL);
+        }
+    }
+}
+
+/* ---- reading ---- */
+
+static enum cause errno_cause(int err)
+{
+    switch (err) {
+    case ECONNRESET:
+    case EPIPE:
+        return CAUSE_PEER_RESET;
+    case ETIMEDOUT:
+        return CAUSE_PEER_TIMEOUT;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case EHOSTDOWN:
+        return CAUSE_PEER_UNREACHABLE;
+    default:
+        return CAUSE_PEER_IO_ERROR;
+    }
+}
+
+static void end_by_errno(struct conn *c, int err)
+{
+    struct evidence e;
+    evidence_init(&e);
+    evidence_str(&e, EV_ERRNO, strerrorname_np(err));
+    if (c->state == CONN_HANDSHAKE && buf_len(&c->in) == 0) {
+        conn_end(c, CAUSE_HANDSHAKE_EMPTY, &e);
+    } else if (c->state == CONN_HANDSHAKE) {
+        conn_end(c, CAUSE_HANDSHAKE_INCOMPLETE, &e);
+    } else {
+        conn_end(c, errno_cause(err), &e);
+    }
+}
+
+static void end_by_eof(struct conn *c)
+{
+    c->flags |= CONN_SAW_EOF;
+    if (c->state == CONN_HANDSHAKE) {
+        conn_end(c, buf_len(&c->in) == 0 ? CAUSE_HANDSHAKE_EMPTY : CAUSE_HANDSHAKE_INCOMPLETE,
+                 NULL);
+    } else {
+        conn_end(c, CAUSE_PEER_FIN, NULL);
+    }
+}
+
+static bool may_decode(const struct conn *c)
+{
+    return c->state == CONN_OPEN || c->state == CONN_HANDSHAKE;
+}
+
+/* Handles whole packets at the start of `in`; returns the bytes they took. */
+static size_t decode(struct conn *c, struct slice in)
+{
+    size_t used = 0;
+    uint32_t max = (uint32_t)c->w->server->config->max_packet_size;
+    while (used < in.n && may_decode(c)) {
+        struct slice rest = slice_from(in, used);
+        struct mqtt_frame f;
+        struct mqtt_error err;
+        if (c->state == CONN_HANDSHAKE && !connect_first_byte(c, rest)) {
+            break;
+        }
+        long n = mqtt_frame(rest, max, &f, &err);
+        if (n < 0) {
+            conn_end_bad(c, &err, NULL, rest);
+            break;
+        }
+        if (n == 0) {
+            break;
+        }
+        c->packets_in++;
+        c->last_in_type = (uint8_t)f.type;
+        struct slice whole = slice_make(rest.p, (size_t)n);
+        if (c->state == CONN_HANDSHAKE) {
+            connect_handle(c, &f, whole);
+            break; /* the CONNECT stays in conn->in until it is accepted */
+        }
+        used += (size_t)n;
+        packet_handle(c, &f, whole);
+    }
+    return used;
+}
+
+/* One read into the connection's own buffer: the handshake, or the rest of a packet. */
+static ssize_t read_own(struct conn *c, size_t *asked)
+{
+    size_t want = buf_len(&c->in) > IN_CHUNK ? READ_BYTES : IN_CHUNK;
+    uint8_t *p = buf_reserve(&c->in, want);
+    *asked = want;
+    ssize_t n = c->stream.ops->read(&c->stream, p, want);
+    if (n > 0) {
+        buf_commit(&c->in, (size_t)n);
+    }
+    return n;
+}
+
+static void decode_own(struct conn *c)
+{
+    size_t used = decode(c, buf_slice(&c->in));
+    if (used > 0) {
+        buf_take(&c->in, used);
+    }
+    if (buf_len(&c->in) == 0 && c->state == CONN_OPEN) {
+        buf_fini(&c->in);
+    }
+}
+
+void conn_decode_rest(struct conn *c)
+{
+    if (buf_len(&c->in) > 0 && c->state == CONN_OPEN) {
+        decode_own(c);
+    }
+}
+
+static ssize_t read_shared(struct conn *c, size_t *asked)
+{
+    struct worker *w = c->w;
+    *asked = sizeof w->read_buf;
+    ssize_t n = c->stream.ops->read(&c->stream, w->read_buf, sizeof w->read_buf);
+    if (n > 0) {
+        size_t used = decode(c, slice_make(w->read_buf, (size_t)n));
+        if (used < (size_t)n && c->state == CONN_OPEN) {
+            buf_put(&c->in, w->read_buf + used, (size_t)n - used);
+        }
+    }
+    return n;
+}
+
+static void note_read(struct conn *c, size_t n)
+{
+    c->last_in_ms = loop_now_ms(c->w->loop);
+    c->suppressed_ms = 0;
+    c->bytes_in += n;
+    count_add(&c->w->count.bytes_in, n);
+}
+
+/* False when nothing more is to be read now. */
+static bool read_once(struct conn *c, size_t *left)
+{
+    size_t asked;
+    bool shared = c->state == CONN_OPEN && buf_len(&c->in) == 0;
+    uint64_t silent_since = c->last_in_ms;
+    c->last_in_ms = loop_now_ms(c->w->loop); /* what is decoded now was not silent */
+    ssize_t n = shared ? read_shared(c, &asked) : read_own(c, &asked);
+    if (n <= 0) {
+        c->last_in_ms = silent_since;
+    } else {
+        note_read(c, (size_t)n);
+    }
+    if (c->state == CONN_ENDED) {
+        return false;
+    }
+    if (n == -EAGAIN) {
+        c->flags &= (uint16_t)~CONN_READABLE;
+        if ((c->flags & CONN_WRITE_DEAD) != 0) {
+            end_by_errno(c, c->write_errno);
+        }
+        return false;
+    }
+    if (n == 0) {
+        end_by_eof(c);
+        return false;
+    }
+    if (n < 0) {
+        end_by_errno(c, (int)-n);
+        return false;
+    }
+    if (!shared) {
+        decode_own(c);
+    }
+    if ((size_t)n < asked && (c->flags & (CONN_HUNG_UP | CONN_WRITE_DEAD)) == 0) {
+        c->flags &= (uint16_t)~CONN_READABLE; /* drained: the next edge tells */
+        return false;
+    }
+    *left = *left > (size_t)n ? *left - (size_t)n : 0;
+    return true;
+}
+
+void conn_read(struct conn *c)
+{
+    size_t left = READ_BYTES;
+    while (may_decode(c) && (c->flags & CONN_READABLE) != 0) {
+        if ((c->flags & CONN_PAUSED) != 0 && (c->flags & CONN_WRITE_DEAD) == 0) {
+            return;
+        }
+        if (c->state == CONN_OPEN && route_full(c->w)) {
+            conn_pause(c);
+            return;
+        }
+        if (left == 0) {
+            list_del(&c->queue);
+            list_push(&c->w->ready, &c->queue);
+            return;
+        }
+        if (!read_once(c, &left)) {
+            return;
+        }
+    }
+}
+
+void conn_pause(struct conn *c)
+{
+    c->flags |= CONN_PAUSED;
+    list_del(&c->queue);
+    list_push(&c->w->paused, &c->queue);
+}
+
+void conn_resume(struct conn *c)
+{
+    uint64_t now = loop_now_ms(c->w->loop);
+    c->flags &= (uint16_t)~CONN_PAUSED;
+    c->suppressed_ms += (uint32_t)(now - c->last_in_ms);
+    c->last_in_ms = now; /* silence that we chose is not the client's */
+    list_del(&c->queue);
+    conn_read(c);
+}
+
+/* While a password is being checked nothing is read; but a client that left without having sent more is gone. */
+static void peek_end(struct conn *c)
+{
+    uint8_t byte;
+    ssize_t n = c->stream.fd < 0 ? -1 : recv(c->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 0) {
+        end_by_eof(c);
+    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        end_by_errno(c, errno);
+    }
+}
+
+static void on_io(struct loop_io *io, uint32_t events)
+{
+    struct conn *c = LIST_ENTRY(io, struct conn, io);
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        c->flags |= CONN_HUNG_UP | CONN_READABLE;
+        if (c->state == CONN_AUTH || c->state == CONN_HELD) {
+            peek_end(c);
+            return;
+        }
+    }
+    if ((events & EPOLLOUT) != 0 && (c->flags & CONN_WRITE_BLOCKED) != 0) {
+        c->flags &= (uint16_t)~CONN_WRITE_BLOCKED;
+        conn_flush(c);
+        if (c->state == CONN_OPEN) {
+            session_pump(c);
+        }
+    }
+    if ((events & EPOLLIN) != 0) {
+        c->flags |= CONN_READABLE;
+    }
+    conn_read(c);
+}
+
+/* ---- time ---- */
+
+static void end_no_heart(struct conn *c, uint64_t limit_ms, uint64_t now)
+{
+    struct evidence e;
+    struct stream_info i;
+    evidence_init(&e);
+    evidence_u64(&e, EV_KEEPALIVE_ASKED, c->keepalive_asked);
+    evidence_u64(&e, EV_KEEPALIVE_GRANTED, c->keepalive);
+    evidence_u64(&e, EV_DEADLINE_MS, limit_ms);
+    evidence_u64(&e, EV_SILENT_MS, now - c->last_in_ms);
+    evidence_str(&e, EV_LAST_IN_TYPE, mqtt_type_text((enum mqtt_type)c->last_in_type));
+    evidence_u64(&e, EV_LAST_IN_AGO_MS, now - c->last_in_ms);
+    evidence_u64(&e, EV_LAST_OUT_AGO_MS, now - c->last_out_ms);
+    stream_info(&c->stream, &i);
+    evidence_u64(&e, EV_UNACKED_BYTES, i.unacked_bytes);
+    uint64_t lag = now > c->timer.due_ms ? now - c->timer.due_ms : 0;
+    evidence_u64(&e, EV_LOOP_LAG_MS, lag);
+    if (c->suppressed_ms > 0) {
+        evidence_u64(&e, EV_SUPPRESSED, c->suppressed_ms);
+    }
+    conn_end(c, CAUSE_KEEPALIVE_EXPIRED, &e);
+}
+
+/* The silence that is allowed, lengthened by what we did not listen. [MQTT-3.1.2-24] */
+static uint64_t keepalive_deadline(const struct conn *c, uint64_t *limit_ms)
+{
+    *limit_ms = (uint64_t)c->keepalive * 1500;
+    uint64_t stall_end = loop_stall_end_ms(c->w->loop);
+    uint64_t extra = 0;
+    if (stall_end > c->last_in_ms) {
+        /* a stall that ended t ms after the last byte hid at most t ms of it */
+        uint64_t after = stall_end - c->last_in_ms;
+        uint64_t stall = loop_stall_ms(c->w->loop);
+        extra = stall < after ? stall : after;
+    }
+    return c->last_in_ms + *limit_ms + extra;
+}
+
+static void keepalive_check(struct conn *c)
+{
+    uint64_t limit_ms, now = loop_now_ms(c->w->loop);
+    uint64_t deadline = keepalive_deadline(c, &limit_ms);
+    if (now >= deadline && (c->flags & CONN_PAUSED) == 0) {
+        c->flags |= CONN_READABLE;
+        conn_read(c); /* before it is said of anyone: is there really nothing? */
+        if (c->state != CONN_OPEN) {
+            return;
+        }
+        deadline = keepalive_deadline(c, &limit_ms);
+        if (now >= deadline) {
+            end_no_heart(c, limit_ms, now);
+            return;
+        }
+    }
+    loop_timer_set(c->w->loop, &c->timer, deadline > now ? deadline : now + limit_ms / 4 + 1);
+}
+
+static void on_timer(struct timer *t)
+{
+    struct conn *c = LIST_ENTRY(t, struct conn, timer);
+    if (c->state == CONN_OPEN) {
+        keepalive_check(c);
+    } else if (c->state == CONN_HANDSHAKE) {
+        conn_read(c);
+        if (c->state == CONN_HANDSHAKE) {
+            struct evidence e;
+            evidence_init(&e);
+            evidence_u64(&e, EV_LIMIT, c->w->server->config->connect_timeout_ms);
+            evidence_u64(&e, EV_BYTES_IN, c->bytes_in);
+            conn_end(c, CAUSE_HANDSHAKE_TIMEOUT, &e);
+        }
+    }
+}
+
+/* ---- writing ---- */
+
+void conn_dirty(struct conn *c)
+{
+    if (list_empty(&c->dirty)) {
+        list_push(&c->w->dirty, &c->dirty);
+    }
+    if (buf_len(&c->out) > EARLY_FLUSH_BYTES) {
+        conn_flush(c);
+    }
+}
+
+void conn_put_payload(struct conn *c, struct message *m)
+{
+    if ((c->ref_count & (c->ref_count - 1)) == 0) {
+        size_t cap = c->ref_count == 0 ? 1 : (size_t)c->ref_count * 2;
+        c->refs = mem_realloc(c->refs, cap * sizeof *c->refs);
+    }
+    message_ref(m);
+    c->refs[c->ref_count++] =
+        (struct out_ref){.msg = m, .at = c->out_taken + buf_len(&c->out), .done = 0};
+}
+
+uint64_t conn_output_bytes(const struct conn *c)
+{
+    uint64_t n = buf_len(&c->out);
+    for (unsigned i = 0; i < c->ref_count; i++) {
+        n += c->refs[i].msg->payload_len - c->refs[i].done;
+    }
+    return n;
+}
+
+/* The next pieces of the output in order: bytes of `out`, payloads between them. */
+static int gather(const struct conn *c, struct iovec *iov)
+{
+    int n = 0;
+    uint64_t at = 0, len = buf_len(&c->out);
+    uint8_t *p = c->out.p + c->out.start;
+    unsigned i = 0;
+    for (; i < c->ref_count && n < MAX_IOV - 2; i++) {
+        const struct out_ref *r = &c->refs[i];
+        uint64_t until = r->at - c->out_taken;
+        if (until > at) {
+            iov[n++] = (struct iovec){.iov_base = p + at, .iov_len = until - at};
+            at = until;
+        }
+        struct slice payload = slice_from(message_payload(r->msg), r->done);
+        iov[n++] = (struct iovec){.iov_base = r->msg->bytes + r->msg->topic_len + r->done,
+                                  .iov_len = payload.n};
+    }
+    if (at < len && i == c->ref_count) {
+        iov[n++] = (struct iovec){.iov_base = p + at, .iov_len = len - at};
+    }
+    return n;
+}
+
+/* Counts `n` written bytes against the output. */
+static void written(struct conn *c, size_t n)
+{
+    while (n > 0) {
+        uint64_t until = c->ref_count > 0 ? c->refs[0].at - c->out_taken : buf_len(&c->out);
+        size_t step = n < until ? n : (size_t)until;
+        buf_take(&c->out, step);
+        c->out_taken += step;
+        n -= step;
+        if (n == 0 || c->ref_count == 0) {
+            break;
+        }
+        struct out_ref *r = &c->refs[0];
+        uint32_t left = r->msg->payload_len - r->done;
+        uint32_t part = n < left ? (uint32_t)n : left;
+        r->done += part;
+        n -= part;
+        if (r->done < r->msg->payload_len) {
+            break;
+        }
+        message_unref(r->msg);
+        c->ref_count--;
+        memmove(c->refs, c->refs + 1, c->ref_count * sizeof *c->refs);
+        if ((c->ref_count & (c->ref_count - 1)) == 0) {
+            c->refs = mem_realloc(c->refs,
+                                  (c->ref_count == 0 ? 1 : (size_t)c->ref_count) * sizeof *c->refs);
+        }
+    }
+}
+
+static void write_failed(struct conn *c, int err)
+{
+    c->flags |= CONN_WRITE_DEAD | CONN_READABLE;
+    c->write_errno = (int8_t)(err < 127 ? err : EIO);
+    /* reading tells why it ended, with the next turn of this round */
+    list_del(&c->queue);
+    list_push(&c->w->ready, &c->queue);
+}
+
+void conn_flush(struct conn *c)
+{
+    struct worker *w = c->w;
+    while ((buf_len(&c->out) > 0 || c->ref_count > 0) &&
+           (c->flags & (CONN_WRITE_BLOCKED | CONN_WRITE_DEAD)) == 0 && c->state != CONN_ENDED) {
+        struct iovec iov[MAX_IOV];
+        int count = gather(c, iov);
+        size_t asked = 0;
+        for (int i = 0; i < count; i++) {
+            asked += iov[i].iov_len;
+        }
+        ssize_t n = c->stream.ops->writev(&c->stream, iov, count);
+        if (n == -EAGAIN) {
+            c->flags |= CONN_WRITE_BLOCKED;
+            break;
+        }
+        if (n < 0) {
+            write_failed(c, (int)-n);
+            break;
+        }
+        c->bytes_out += (size_t)n;
+        c->last_out_ms = loop_now_ms(w->loop);
+        count_add(&w->count.bytes_out, (size_t)n);
+        written(c, (size_t)n);
+        if ((size_t)n < asked) {
+            c->flags |= CONN_WRITE_BLOCKED; /* the edge will tell */
+        }
+    }
+    if (buf_len(&c->out) == 0 && c->ref_count == 0) {
+        worker_buf_give(w, &c->out);
+        list_del(&c->dirty);
+    } else if ((c->flags & CONN_WRITE_DEAD) != 0) {
+        buf_clear(&c->out);
+    }
+}

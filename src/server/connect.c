@@ -1,0 +1,384 @@
+/*
+ * CONNECT, from the decoded packet to the CONNACK:
+ *
+ *   accepting worker ─► owner (hash of instance and client ID) ─► authentication ─► takeover ─► record ─► CONNACK
+ *
+ * Until it is accepted the CONNECT stays at the start of conn->in: it names the client for the trace, and what was
+ * pipelined behind it waits there. Takeover comes only after authentication, so that nobody throws a device out
+ * without its credentials. While endings wait for room in the ring no CONNECT is answered (CONN_HELD).
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "server/server_priv.h"
+
+bool connect_first_byte(struct conn *c, struct slice in)
+{
+    if (in.p[0] == MQTT_CONNECT << 4) {
+        return true;
+    }
+    struct mqtt_error err = {.cause = CAUSE_HANDSHAKE_NOT_MQTT,
+                             .clause = "MQTT-3.1.0-1",
+                             .text = "a CONNECT packet, first byte 0x10"};
+    conn_end_bad(c, &err, NULL, in);
+    return false;
+}
+
+/* The CONNECT at the start of conn->in; it was decoded before, so it is good. */
+static size_t connect_again(const struct conn *c, struct mqtt_connect *p)
+{
+    struct mqtt_frame f;
+    struct mqtt_error err;
+    long n = mqtt_frame(buf_slice(&c->in), UINT32_MAX, &f, &err);
+    assert(n > 0);
+    int bad = mqtt_decode_connect(&f, p, &err);
+    assert(bad == 0);
+    return (size_t)n;
+}
+
+static void refuse(struct conn *c, enum mqtt_version v, uint8_t code, enum cause cause,
+                   struct evidence *e)
+{
+    evidence_u64(e, EV_REASON_CODE, code);
+    mqtt_encode_connack(conn_out(c), v, false, code, NULL);
+    c->packets_out++;
+    conn_end(c, cause, e);
+}
+
+static void leave_loop(struct conn *c)
+{
+    if (c->io.fd >= 0) {
+        loop_del(c->w->loop, &c->io);
+        c->io.fd = -1;
+    }
+    timer_cancel(&c->timer);
+    list_del(&c->queue);
+}
+
+void connect_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole)
+{
+    struct mqtt_connect p;
+    struct mqtt_error err;
+    if (mqtt_decode_connect(f, &p, &err) != 0) {
+        conn_end_bad(c, &err, f, whole);
+        return;
+    }
+    c->version = (uint8_t)p.version;
+    if (p.version == MQTT_V5) {
+        struct evidence e;
+        evidence_init(&e);
+        evidence_u64(&e, EV_ACTUAL, 5);
+        evidence_str(&e, EV_EXPECTED, "protocol level 4 (MQTT 3.1.1) or 3 (MQTT 3.1)");
+        refuse(c, MQTT_V5, MQTT_RC_VERSION, CAUSE_PROTOCOL_VERSION, &e);
+        return;
+    }
+    struct worker *owner =
+        p.client_id.n == 0 ? c->w : worker_of(c->w->server, client_hash(0, p.client_id));
+    if (owner == c->w) {
+        connect_at_owner(c);
+        return;
+    }
+    leave_loop(c);
+    c->state = CONN_AUTH; /* nothing more is read here */
+    list_push(&c->w->moving, &c->queue);
+}
+
+void connect_move_all(struct worker *w)
+{
+    struct list *l;
+    while ((l = list_shift(&w->moving)) != NULL) {
+        struct conn *c = LIST_ENTRY(l, struct conn, queue);
+        struct mqtt_connect p;
+        (void)connect_again(c, &p);
+        list_del(&c->all);
+        count_sub(&w->count.connections, 1);
+        struct mail_conn *m = mem_new(1, sizeof *m);
+        m->mail.kind = MAIL_CONN;
+        m->conn = c;
+        worker_post(worker_of(w->server, client_hash(0, p.client_id)), &m->mail);
+    }
+}
+
+void connect_arrived(struct worker *w, struct conn *c)
+{
+    c->w = w;
+    c->state = CONN_HANDSHAKE;
+    count_add(&w->count.connections, 1);
+    conn_start(c);
+    if (c->state == CONN_HANDSHAKE) {
+        connect_at_owner(c);
+    }
+    conn_read(c);
+}
+
+static struct auth_request request_of(const struct mqtt_connect *p)
+{
+    return (struct auth_request){.client_id = p->client_id,
+                                 .has_username = p->has_username,
+                                 .has_password = p->has_password,
+                                 .username = p->username,
+                                 .password = p->password};
+}
+
+void connect_at_owner(struct conn *c)
+{
+    struct mqtt_connect p;
+    struct server *s = c->w->server;
+    (void)connect_again(c, &p);
+    c->version = (uint8_t)p.version;
+    c->keepalive_asked = p.keepalive;
+    c->flags = (uint16_t)(p.clean_start ? c->flags | CONN_CLEAN : c->flags & ~CONN_CLEAN);
+    timer_cancel(&c->timer);
+    if ((c->flags & CONN_OVER_LIMIT) != 0) {
+        struct evidence e;
+        evidence_init(&e);
+        evidence_u64(&e, EV_LIMIT, s->max_connections);
+        refuse(c, p.version, 3, CAUSE_LIMIT_CONNECTIONS, &e);
+        return;
+    }
+    struct auth_request rq = request_of(&p);
+    struct auth_result result;
+    if (auth_check_fast(s->auth, &rq, &result)) {
+        connect_authenticated(c, &result);
+        return;
+    }
+    c->state = CONN_AUTH;
+    conn_hold(c);
+    struct mail_auth *m = mem_new(1, sizeof *m);
+    m->mail.kind = MAIL_AUTH;
+    m->conn = c;
+    m->request = rq;
+    auth_pool_submit(&s->pool, m);
+}
+
+static void refuse_identity(struct conn *c, const struct mqtt_connect *p,
+                            const struct auth_result *r)
+{
+    struct evidence e;
+    evidence_init(&e);
+    if (p->has_username) {
+        evidence_bytes(&e, EV_USER, p->username);
+    }
+    if (r->rule[0] != '\0') {
+        evidence_str(&e, EV_RULE, r->rule);
+    }
+    refuse(c, p->version, r->connack, r->cause, &e);
+}
+
+/* The will goes where its client could publish. False: refused. */
+static bool will_allowed(struct conn *c, const struct mqtt_connect *p)
+{
+    struct auth_decision d;
+    if (!p->will.present || auth_allows(c->identity, AUTH_PUBLISH, p->will.topic, &d)) {
+        return true;
+    }
+    struct evidence e;
+    evidence_init(&e);
+    evidence_bytes(&e, EV_TOPIC, p->will.topic);
+    evidence_u64(&e, EV_QOS, p->will.qos);
+    evidence_str(&e, EV_RULE, d.rule);
+    refuse(c, p->version, 5, CAUSE_TOPIC_WILL, &e);
+    return false;
+}
+
+/* An ID for a client that named none; one that this worker owns. [MQTT-3.1.3-6] */
+static void assign_id(struct conn *c)
+{
+    c->assigned_id = mem_alloc(32);
+    do {
+        uint8_t r[8];
+        ssize_t got = getrandom(r, sizeof r, 0);
+        assert(got == (ssize_t)sizeof r);
+        (void)snprintf(c->assigned_id, 32, "auto-%02x%02x%02x%02x%02x%02x%02x%02x", r[0], r[1],
+                       r[2], r[3], r[4], r[5], r[6], r[7]);
+    } while (worker_of(c->w->server, client_hash(0, slice_str(c->assigned_id))) != c->w);
+}
+
+static void connect_accept(struct conn *c);
+
+void connect_authenticated(struct conn *c, struct auth_result *r)
+{
+    struct mqtt_connect p;
+    (void)connect_again(c, &p);
+    if (!r->ok) {
+        refuse_identity(c, &p, r);
+        return;
+    }
+    c->identity = r->identity;
+    if (!will_allowed(c, &p)) {
+        return;
+    }
+    if (p.client_id.n == 0) {
+        assign_id(c);
+    }
+    connect_accept(c);
+}
+
+static void hold(struct conn *c)
+{
+    c->state = CONN_HELD;
+    list_del(&c->queue);
+    list_push(&c->w->held, &c->queue);
+    acceptors_hold(c->w);
+}
+
+void connect_held(struct conn *c)
+{
+    connect_accept(c);
+    conn_read(c);
+}
+
+/* The connection that has the client ID now loses it. [MQTT-3.1.4-2] */
+static void take_over(struct conn *c, struct conn *old, struct evidence *winner)
+{
+    struct evidence loser;
+    uint64_t silent = loop_now_ms(c->w->loop) - old->last_in_ms;
+    evidence_init(&loser);
+    evidence_other(&loser, c, silent);
+    evidence_other(winner, old, silent);
+    conn_end(old, CAUSE_TAKEOVER_SAME_NODE, &loser);
+}
+
+static void accept_session(struct conn *c, const struct mqtt_connect *p, struct slice id)
+{
+    struct worker *w = c->w;
+    uint64_t hash = client_hash(0, id);
+    struct session *s = session_map_find(&w->sessions, hash, 0, id);
+    if (s != NULL && p->clean_start) {
+        session_discard(w, s); /* [MQTT-3.1.2-6] */
+        s = NULL;
+    }
+    bool present = s != NULL;
+    if (s == NULL) {
+        s = session_new(0, id, hash, p->clean_start);
+        session_map_put(&w->sessions, s);
+        count_add(&w->count.sessions, 1);
+    }
+    s->clean = p->clean_start;
+    if (p->will.present) {
+        s->will = message_new(p->will.topic, p->will.payload, p->will.qos, p->will.retain);
+        persist_will(w, s);
+    }
+    if (!p->clean_start) {
+        persist_session(w, s);
+    }
+    mqtt_encode_connack(conn_out(c), p->version, present, 0, NULL);
+    c->packets_out++;
+    session_attach(w, s, c);
+}
+
+static void connect_accept(struct conn *c)
+{
+    struct worker *w = c->w;
+    struct mqtt_connect p;
+    struct evidence e;
+    size_t taken = connect_again(c, &p);
+    struct slice id = c->assigned_id != NULL ? slice_str(c->assigned_id) : p.client_id;
+    uint64_t hash = client_hash(0, id);
+    if (!list_empty(&w->unrecorded)) {
+        hold(c);
+        return;
+    }
+    evidence_init(&e);
+    struct session *s = session_map_find(&w->sessions, hash, 0, id);
+    if (s != NULL && s->conn != NULL) {
+        take_over(c, s->conn, &e);
+        s = session_map_find(&w->sessions, hash, 0, id);
+    }
+    evidence_u64(&e, EV_KEEPALIVE_ASKED, p.keepalive);
+    evidence_u64(&e, EV_KEEPALIVE_GRANTED, p.keepalive);
+    evidence_u64(&e, EV_CLEAN_SESSION, p.clean_start);
+    uint64_t now_us = loop_wall_us(w->loop);
+    evidence_u64(&e, EV_HANDSHAKE_MS,
+                 now_us > c->accepted_us ? (now_us - c->accepted_us) / 1000 : 0);
+    bool resumed = s != NULL && !p.clean_start;
+    if (!conn_record_accepted(c, resumed ? CAUSE_ACCEPTED_RESUMED : CAUSE_ACCEPTED_NEW, &e)) {
+        hold(c);
+        return;
+    }
+    list_del(&c->queue);
+    c->state = CONN_OPEN;
+    c->keepalive = p.keepalive;
+    count_add(&w->count.clients, 1);
+    count_add(&w->count.accepted, 1);
+    accept_session(c, &p, id);
+    free(c->assigned_id);
+    c->assigned_id = NULL;
+    buf_take(&c->in, taken);
+    if (buf_len(&c->in) == 0) {
+        buf_fini(&c->in);
+    }
+    c->last_in_ms = loop_now_ms(w->loop);
+    if (c->keepalive != 0) {
+        loop_timer_set(w->loop, &c->timer, c->last_in_ms + (uint64_t)c->keepalive * 1500);
+    }
+    conn_dirty(c);
+    session_pump(c);
+    conn_decode_rest(c);
+}
+
+/* ---- the pool that checks passwords ---- */
+
+static void *pool_run(void *arg)
+{
+    struct auth_pool *p = arg;
+    (void)pthread_mutex_lock(&p->lock);
+    while (!p->stopping || p->head != NULL) {
+        struct mail_auth *m = p->head;
+        if (m == NULL) {
+            (void)pthread_cond_wait(&p->wanted, &p->lock);
+            continue;
+        }
+        p->head = m->next;
+        if (p->head == NULL) {
+            p->tail = &p->head;
+        }
+        (void)pthread_mutex_unlock(&p->lock);
+        auth_check(p->auth, &m->request, &m->result);
+        worker_post(m->conn->w, &m->mail);
+        (void)pthread_mutex_lock(&p->lock);
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+void auth_pool_start(struct auth_pool *p, struct auth *a)
+{
+    p->auth = a;
+    p->tail = &p->head;
+    (void)pthread_mutex_init(&p->lock, NULL);
+    (void)pthread_cond_init(&p->wanted, NULL);
+    while (p->thread_count < sizeof p->threads / sizeof *p->threads) {
+        int err = pthread_create(&p->threads[p->thread_count], NULL, pool_run, p);
+        assert(err == 0);
+        p->thread_count++;
+    }
+}
+
+void auth_pool_stop(struct auth_pool *p)
+{
+    if (p->thread_count == 0) {
+        return;
+    }
+    (void)pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    (void)pthread_cond_broadcast(&p->wanted);
+    (void)pthread_mutex_unlock(&p->lock);
+    while (p->thread_count > 0) {
+        (void)pthread_join(p->threads[--p->thread_count], NULL);
+    }
+    (void)pthread_cond_destroy(&p->wanted);
+    (void)pthread_mutex_destroy(&p->lock);
+}
+
+void auth_pool_submit(struct auth_pool *p, struct mail_auth *m)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    *p->tail = m;
+    p->tail = &m->next;
+    (void)pthread_cond_signal(&p->wanted);
+    (void)pthread_mutex_unlock(&p->lock);
+}

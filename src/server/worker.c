@@ -1,0 +1,392 @@
+/*
+ * A worker: one loop thread with its connections and sessions.
+ *
+ * End of a round, in this order: endings that wait for room; connections that move; mail to others; output; the batch for
+ * the store; the dead are freed. Nothing frees a connection at another point, so a pointer to one is good for the round.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "server/server_priv.h"
+
+enum {
+    FIRST_OUT_BYTES = 2048,
+    SPARE_CAP_MAX = 64 * 1024,
+    ROOM_MS = 5,
+    LOOP_STACK = 16 * 1024 * 1024
+};
+
+static void on_wake(void *arg);
+static bool on_round(void *arg);
+static void on_sleep(void *arg);
+static void on_awake(void *arg);
+static void on_room(struct timer *t);
+
+int worker_new(struct worker **out, struct server *s, unsigned index)
+{
+    struct worker *w = mem_new(1, sizeof *w);
+    struct list *lists[] = {&w->conns, &w->dirty,  &w->ready, &w->paused,
+                            &w->held,  &w->moving, &w->ended, &w->unrecorded};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        list_init(lists[i]);
+    }
+    w->server = s;
+    w->index = index;
+    mailbox_init(&w->inbox);
+    mailbox_init(&w->control);
+    session_map_init(&w->sessions);
+    persist_init(w);
+    timer_init(&w->room_timer, on_room);
+    w->publishes = mem_new(s->worker_count, sizeof(struct mail_bytes *));
+    w->acks = mem_new(s->worker_count, sizeof(struct mail_bytes *));
+    struct loop_hooks hooks = {.arg = w,
+                               .on_wake = on_wake,
+                               .on_round = on_round,
+                               .on_sleep = on_sleep,
+                               .on_awake = on_awake};
+    int err = loop_new(&w->loop, &hooks);
+    if (err != 0) {
+        worker_free(w);
+        return err;
+    }
+    *out = w;
+    return 0;
+}
+
+static void drop_mail(struct mailbox *box)
+{
+    struct mail *m = mailbox_take(box);
+    while (m != NULL) {
+        struct mail *next = m->next;
+        if (m->kind == MAIL_PUBLISHES || m->kind == MAIL_ACKS) {
+            buf_fini(&LIST_ENTRY(m, struct mail_bytes, mail)->bytes);
+            free(m);
+        }
+        m = next;
+    }
+}
+
+void worker_free(struct worker *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    drop_mail(&w->inbox);
+    drop_mail(&w->control);
+    session_map_fini(&w->sessions);
+    persist_fini(w);
+    while (w->orphan_wills != NULL) {
+        struct orphan_will *o = w->orphan_wills;
+        w->orphan_wills = o->next;
+        message_unref(o->msg);
+        free(o);
+    }
+    for (uint32_t i = 0; i < w->spare_count; i++) {
+        free(w->spare[i].p);
+    }
+    free(w->spare);
+    buf_fini(&w->scratch);
+    free(w->publishes);
+    free(w->acks);
+    loop_free(w->loop);
+    free(w);
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    qsbr_online(&w->server->qsbr, w->index);
+    persist_orphan_wills(w);
+    sys_start(w);
+    loop_run(w->loop);
+    qsbr_offline(&w->server->qsbr, w->index);
+    return NULL;
+}
+
+void worker_start(struct worker *w)
+{
+    pthread_attr_t attr;
+    char name[16];
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, LOOP_STACK); /* topics may have thousands of levels */
+    int err = pthread_create(&w->thread, &attr, run, w);
+    assert(err == 0);
+    (void)pthread_attr_destroy(&attr);
+    (void)snprintf(name, sizeof name, "loop-%u", w->index);
+    (void)pthread_setname_np(w->thread, name);
+}
+
+void worker_post(struct worker *w, struct mail *m)
+{
+    mailbox_push(&w->control, m);
+    loop_wake(w->loop);
+}
+
+/* ---- output memory ---- */
+
+void worker_buf_take(struct worker *w, struct buf *b)
+{
+    assert(b->p == NULL);
+    if (w->spare_count > 0) {
+        struct spare_buf s = w->spare[--w->spare_count];
+        w->spare_bytes -= s.cap;
+        *b = (struct buf){.p = s.p, .cap = s.cap};
+    } else {
+        *b = (struct buf){.p = mem_alloc(FIRST_OUT_BYTES), .cap = FIRST_OUT_BYTES};
+    }
+}
+
+void worker_buf_give(struct worker *w, struct buf *b)
+{
+    if (b->p == NULL) {
+        return;
+    }
+    if (b->cap > SPARE_CAP_MAX || w->spare_bytes + b->cap > SPARE_BYTES_MAX) {
+        buf_fini(b);
+        return;
+    }
+    if (w->spare_count == w->spare_cap) {
+        w->spare_cap = w->spare_cap == 0 ? 64 : w->spare_cap * 2;
+        w->spare = mem_realloc(w->spare, w->spare_cap * sizeof *w->spare);
+    }
+    w->spare[w->spare_count++] = (struct spare_buf){.p = b->p, .cap = b->cap};
+    w->spare_bytes += b->cap;
+    *b = (struct buf){0};
+}
+
+/* ---- mail ---- */
+
+static void on_auth(struct mail *mail)
+{
+    struct mail_auth *m = LIST_ENTRY(mail, struct mail_auth, mail);
+    struct conn *c = m->conn;
+    conn_unhold(c);
+    if (c->state == CONN_AUTH) {
+        connect_authenticated(c, &m->result);
+        conn_read(c);
+    } else if (m->result.ok) {
+        auth_identity_unref(m->result.identity); /* it left while we checked */
+    }
+    free(m);
+}
+
+static void on_kick(struct worker *w, struct mail *mail)
+{
+    struct mail_kick *m = LIST_ENTRY(mail, struct mail_kick, mail);
+    struct session *s =
+        session_map_find(&w->sessions, client_hash(0, m->client_id), 0, m->client_id);
+    m->result = -ENOENT;
+    if (s != NULL && s->conn != NULL) {
+        struct evidence e;
+        evidence_init(&e);
+        evidence_str(&e, EV_BY, m->by);
+        conn_end(s->conn, CAUSE_ADMIN_KICK, &e);
+        m->result = 0;
+    }
+    (void)sem_post(&m->done);
+    mail_kick_unref(m);
+}
+
+static void on_settings(struct worker *w, struct mail *mail)
+{
+    struct list *l, *next;
+    free(mail);
+    for (l = w->conns.next; l != &w->conns; l = next) {
+        struct conn *c = LIST_ENTRY(l, struct conn, all);
+        next = l->next;
+        if (c->state == CONN_OPEN && auth_identity_refresh(w->server->auth, &c->identity) != 0) {
+            conn_end(c, CAUSE_AUTH_REVOKED, NULL);
+        }
+    }
+}
+
+static void on_shutdown(struct worker *w, struct mail *mail)
+{
+    struct list *l, *next;
+    free(mail);
+    acceptors_stop(w);
+    w->stopping = true;
+    for (l = w->conns.next; l != &w->conns; l = next) {
+        struct conn *c = LIST_ENTRY(l, struct conn, all);
+        next = l->next;
+        conn_end(c, CAUSE_SERVER_SHUTDOWN, NULL);
+    }
+}
+
+static void on_moved(struct worker *w, struct mail *mail)
+{
+    struct conn *c = LIST_ENTRY(mail, struct mail_conn, mail)->conn;
+    free(mail);
+    connect_arrived(w, c);
+    if (w->stopping) {
+        conn_end(c, CAUSE_SERVER_SHUTDOWN, NULL);
+    }
+}
+
+static void take_mail(struct worker *w, struct mail *m)
+{
+    switch ((enum mail_kind)m->kind) {
+    case MAIL_CONN:
+        on_moved(w, m);
+        break;
+    case MAIL_PUBLISHES:
+        route_mail(w, LIST_ENTRY(m, struct mail_bytes, mail));
+        break;
+    case MAIL_ACKS:
+        route_acks(w, LIST_ENTRY(m, struct mail_bytes, mail));
+        break;
+    case MAIL_AUTH:
+        on_auth(m);
+        break;
+    case MAIL_BATCH:
+        persist_done(w, m);
+        break;
+    case MAIL_KICK:
+        on_kick(w, m);
+        break;
+    case MAIL_SETTINGS:
+        on_settings(w, m);
+        break;
+    case MAIL_SYS:
+        free(m);
+        sys_wake(w);
+        break;
+    case MAIL_SHUTDOWN:
+        on_shutdown(w, m);
+        break;
+    case MAIL_LEAVE:
+        free(m);
+        w->leaving = true;
+        break;
+    }
+}
+
+static void take_all(struct worker *w, struct mailbox *box)
+{
+    struct mail *m = mailbox_take(box);
+    while (m != NULL) {
+        struct mail *next = m->next;
+        take_mail(w, m);
+        m = next;
+    }
+}
+
+static void on_wake(void *arg)
+{
+    struct worker *w = arg;
+    take_all(w, &w->control);
+    take_all(w, &w->inbox);
+}
+
+/* ---- rounds ---- */
+
+/* One pass over what is on the list now; what is added meanwhile waits for the next round. */
+static void each_queued(struct list *from, void (*fn)(struct conn *c))
+{
+    struct list now, *l;
+    list_init(&now);
+    while ((l = list_shift(from)) != NULL) {
+        list_push(&now, l);
+    }
+    while ((l = list_shift(&now)) != NULL) {
+        fn(LIST_ENTRY(l, struct conn, queue));
+    }
+}
+
+static void read_ready(struct conn *c)
+{
+    conn_read(c);
+}
+
+static void flush_dirty(struct worker *w)
+{
+    struct list now, *l;
+    list_init(&now);
+    while ((l = list_shift(&w->dirty)) != NULL) {
+        list_push(&now, l);
+    }
+    while ((l = list_shift(&now)) != NULL) {
+        struct conn *c = LIST_ENTRY(l, struct conn, dirty);
+        conn_flush(c);
+        if (c->out.p == NULL && c->session != NULL && c->session->out != NULL) {
+            session_pump(c); /* what had no room before */
+        }
+    }
+}
+
+static void free_ended(struct worker *w)
+{
+    struct list *l, *next;
+    for (l = w->ended.next; l != &w->ended; l = next) {
+        struct conn *c = LIST_ENTRY(l, struct conn, queue);
+        next = l->next;
+        if (c->holds == 0) {
+            conn_free(c);
+        }
+    }
+}
+
+/* Waiting for room, in the ring or in another worker's inbox, is looked at again soon. */
+static void on_room(struct timer *t)
+{
+    struct worker *w = LIST_ENTRY(t, struct worker, room_timer);
+    if (!route_full(w)) {
+        each_queued(&w->paused, conn_resume);
+    }
+    if (endings_retry(w)) {
+        each_queued(&w->held, connect_held);
+    }
+}
+
+static void room_wanted(struct worker *w)
+{
+    bool waits = !list_empty(&w->paused) || !list_empty(&w->unrecorded) || !list_empty(&w->held);
+    if (waits && !timer_armed(&w->room_timer)) {
+        loop_timer_set(w->loop, &w->room_timer, loop_now_ms(w->loop) + ROOM_MS);
+    }
+}
+
+/* Stopping takes two steps: everyone is done with its own, then everyone has what the others sent meanwhile. */
+static void worker_idle(struct worker *w)
+{
+    if (!w->quiet) {
+        w->quiet = true;
+        (void)sem_post(&w->server->quiet);
+    }
+    if (w->leaving) {
+        loop_stop(w->loop);
+    }
+}
+
+static bool on_round(void *arg)
+{
+    struct worker *w = arg;
+    each_queued(&w->ready, read_ready);
+    connect_move_all(w);
+    route_flush(w);
+    flush_dirty(w);
+    persist_flush(w);
+    route_flush(w);
+    free_ended(w);
+    room_wanted(w);
+    if (w->stopping && list_empty(&w->conns) && persist_idle(w)) {
+        worker_idle(w);
+    }
+    qsbr_quiescent(&w->server->qsbr, w->index);
+    return !list_empty(&w->ready) || !list_empty(&w->dirty) || !list_empty(&w->moving);
+}
+
+static void on_sleep(void *arg)
+{
+    struct worker *w = arg;
+    qsbr_offline(&w->server->qsbr, w->index);
+}
+
+static void on_awake(void *arg)
+{
+    struct worker *w = arg;
+    qsbr_online(&w->server->qsbr, w->index);
+}
