@@ -95,7 +95,7 @@ build_c() {
     if [ ! -f "$dir/build.ninja" ]; then
         say "meson setup $dir"
         meson setup "$dir" "$@" >"$dir.setup.log" 2>&1 || {
-            cat "$dir.setup.log" >&2
+            tail -n 15 "$dir.setup.log" >&2
             rm -f "$dir.setup.log"
             die "meson setup $dir failed"
         }
