@@ -240,7 +240,7 @@ static int set_end(struct load_options *o, const char *text)
     return -1;
 }
 
-/* Takes one option; `value` NULL when nothing follows. Returns the words used, -1 when it is wrong. */
+/* Takes one option; `value` NULL when nothing follows. Returns the words used, -1: wrong. */
 static int take_option(struct load_options *o, const char *name, const char *value)
 {
     size_t i = 0;

@@ -59,7 +59,7 @@ static inline void wire_put_u16(uint8_t *p, uint16_t v)
     p[1] = (uint8_t)(v & 0xffU);
 }
 
-/* Finds the first packet. Returns its bytes, 0 when more are needed, -1 when the length is malformed. */
+/* Finds the first packet. Returns its bytes, 0: more needed, -1: malformed length. */
 static inline ssize_t wire_next(const uint8_t *p, size_t bytes, struct wire_frame *out)
 {
     size_t length = 0;
