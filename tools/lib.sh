@@ -14,7 +14,7 @@ libcyaml-dev libhttp-parser-dev libjansson-dev libjemalloc-dev libmicrohttpd-dev
 libsodium-dev libssl-dev libwslay-dev libxxhash-dev libzstd-dev'
 PKG_CLANG='clang libclang-rt-14-dev llvm-14'
 PKG_E2E='python3-pytest python3-paho-mqtt python3-requests mosquitto-clients procps'
-PKG_CONSOLE='chromium fonts-dejavu-core'
+PKG_CONSOLE='chromium fonts-dejavu-core mosquitto-clients'
 PKG_LINT='clang-format clang-tidy cppcheck shellcheck'
 PKG_BENCH='mosquitto mosquitto-clients python3'
 PKG_DEMO='python3 python3-paho-mqtt mosquitto-clients'
