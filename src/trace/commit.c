@@ -148,7 +148,7 @@ void commit_roll(struct trace *t, uint64_t wall_us, uint64_t mono_us)
         c->clock_offset_us = (int64_t)wall_us - (int64_t)mono_us;
     }
     if (stepped) {
-        log_warn("the clock was stepped: new trace segment", " seq=%llu",
+        log_warn("the clock was stepped: new trace segment", "seq=%llu",
                  (unsigned long long)c->next_seq);
         atomic_store(&t->maintain.clock_stepped, true);
         atomic_store(&t->maintain.want_roll, true);

@@ -424,7 +424,7 @@ static int tell_skipped(struct flush *f)
         t->shared.gaps = mem_realloc(t->shared.gaps, (t->shared.gap_n + 1) * sizeof *t->shared.gaps);
         t->shared.gaps[t->shared.gap_n++] = *g;
         (void)pthread_mutex_unlock(&t->shared.lock);
-        log_warn("refused and unidentified connections passed their quota", " rows=%llu",
+        log_warn("refused and unidentified connections passed their quota", "rows=%llu",
                  (unsigned long long)g->span.count);
     }
     return rc;

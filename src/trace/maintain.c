@@ -115,7 +115,7 @@ void retention_step(struct trace *t, uint64_t wall_us, uint64_t mono_ms)
         r->last_drop_ms = mono_ms;
         remember_drop(t, wall_us);
         forget_gaps(t);
-        log_info("trace segment dropped", " why=retention");
+        log_info("trace segment dropped", "why=retention");
     }
 }
 
@@ -128,7 +128,7 @@ static void emergency_drop(struct trace *t, uint64_t mono_ms)
     }
     if (segment_drop_oldest(t) == 0) {
         m->last_emergency_ms = mono_ms;
-        log_warn("trace segment dropped", " why=\"disk full\"");
+        log_warn("trace segment dropped", "why=\"disk full\"");
         forget_gaps(t);
     }
 }
@@ -181,7 +181,7 @@ static void flush_oldest(struct trace *t, struct buffer *b)
     int before = atomic_exchange(&t->maintain.flush_error, rc);
     if (rc < 0) {
         if (before == 0) {
-            log_error("a trace buffer can't be flushed; it stays in memory", " errno=%d", -rc);
+            log_error("a trace buffer can't be flushed; it stays in memory", "errno=%d", -rc);
         }
         return;
     }

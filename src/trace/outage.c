@@ -230,7 +230,7 @@ void outage_drain(struct trace *t)
 static void start_dropping(struct trace *t)
 {
     log_error("the store refuses writes: trace records are dropped until it takes them again",
-              " errno=%d", -t->commit.outage.error);
+              "errno=%d", -t->commit.outage.error);
     t->commit.outage.dropping = true;
     drop_staged(t);
 }
@@ -246,7 +246,7 @@ void outage_begin(struct trace *t, int error, uint64_t now_ms)
         o->next_try_ms = now_ms;
         o->tries = 0;
         atomic_store(&o->active, true);
-        log_error("the store refuses a write", " errno=%d", -error);
+        log_error("the store refuses a write", "errno=%d", -error);
     }
 }
 
@@ -255,7 +255,7 @@ static void mend(struct trace *t)
     struct outage *o = &t->commit.outage;
     if (o->error == -ENOSPC) {
         if (store_reserve_release(t->store)) {
-            log_warn("the store's reserve was freed", " why=\"disk full\"");
+            log_warn("the store's reserve was freed", "why=\"disk full\"");
         }
         maintain_poke(t, true);
         if (store_disk_free(t->store) < ROOM_TO_REOPEN) {
@@ -294,7 +294,7 @@ bool outage_try(struct trace *t, uint64_t now_ms)
 void outage_end(struct trace *t)
 {
     struct outage *o = &t->commit.outage;
-    log_info("the store takes writes again", " dropped=%llu", (unsigned long long)o->gap.count);
+    log_info("the store takes writes again", "dropped=%llu", (unsigned long long)o->gap.count);
     o->dropping = false;
     o->by_flush = false;
     o->error = 0;

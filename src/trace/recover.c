@@ -251,7 +251,7 @@ static int open_ring(struct trace *t, const char *path, bool create, struct slic
     struct ring *ring;
     int rc = ring_open(&ring, path, create);
     if (rc == -EPROTO) {
-        log_warn("a ring file is damaged and was removed", " path=\"%s\"", path);
+        log_warn("a ring file is damaged and was removed", "path=\"%s\"", path);
         (void)unlink(path);
         rc = create ? ring_open(&ring, path, true) : -ENOENT;
     }
@@ -423,7 +423,7 @@ static int close_open(struct trace *t)
     rc = rc == 0 ? close_seen(t) : rc;
     rc = rc == 0 && t->commit.staged_n > 0 ? write_out(t) : rc;
     if (rc == 0 && r->closed > 0) {
-        log_info("channels that a crash left open were closed", " count=%llu",
+        log_info("channels that a crash left open were closed", "count=%llu",
                  (unsigned long long)r->closed);
         rc = store_sync(t->store);
     }
@@ -467,7 +467,7 @@ static void load_clock(struct trace *t, uint64_t newest_us)
         return;
     }
     if (now + 1000000 < newest_us) {
-        log_warn("the clock is before the newest record: new trace segment", " behind_s=%llu",
+        log_warn("the clock is before the newest record: new trace segment", "behind_s=%llu",
                  (unsigned long long)((newest_us - now) / 1000000));
         atomic_store(&t->maintain.want_roll, true);
     }
