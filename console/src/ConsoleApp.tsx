@@ -11,6 +11,13 @@ const theme: ThemeConfig = {
     colorSuccess: "#2b8a3e",
     colorWarning: "#b35c00",
     colorError: "#c92a2a",
+    // Darker words than the library's own, for contrast, on its light grounds.
+    colorSuccessBg: "#ebfbee",
+    colorSuccessBorder: "#b2f2bb",
+    colorWarningBg: "#fff9e6",
+    colorWarningBorder: "#ffe08a",
+    colorErrorBg: "#fff0f0",
+    colorErrorBorder: "#ffc9c9",
     borderRadius: 6,
     fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif',
     fontFamilyCode: 'ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", "DejaVu Sans Mono", monospace',

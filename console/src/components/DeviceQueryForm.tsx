@@ -1,7 +1,7 @@
 // The form of both device queries: Group ID, Device ID and, for a trace, Time Range. Enter searches.
 import { SearchOutlined } from "@ant-design/icons";
 import { Button, Form } from "antd";
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 import { ApiError } from "../api/http";
 import type { DeviceName } from "../domain/clientId";
 import { rangeProblem, type TraceRange } from "../time/range";
@@ -55,31 +55,41 @@ export function DeviceQueryForm({ instanceId, value, withRange, busy, error, onS
   const { group, device, range } = value;
 
   useEffect(() => {
-    form.setFieldsValue({ group, device, range });
+    // One by one: setFieldsValue would merge the new range into the old one.
+    form.setFieldValue("group", group);
+    form.setFieldValue("device", device);
+    form.setFieldValue("range", range);
     if (device !== "") {
       form.validateFields().catch(() => undefined);
     }
   }, [form, group, device, range]);
 
-  useEffect(() => {
-    const name = fieldOf(error);
-    if (name !== null && error !== null) {
-      form.setFields([{ name, errors: [error.message] }]);
-    }
-  }, [form, error]);
+  // What the server refused stands at its field until the form is edited.
+  const [seen, setSeen] = useState<Error | null>(null);
+  const refused = error === seen ? null : fieldOf(error);
+  const refusal = (name: FieldName) =>
+    refused === name ? { validateStatus: "error" as const, help: error?.message } : {};
 
   const search = (query: Partial<DeviceQuery>) =>
     onSearch({ group: (query.group ?? "").trim(), device: query.device ?? "", range: query.range ?? range });
   const fillIn = (name: DeviceName) => form.setFieldsValue({ group: name.group, device: name.device });
 
   return (
-    <Form<DeviceQuery> form={form} layout="vertical" className="query-form" initialValues={value} onFinish={search}>
-      <Form.Item name="group" label="Group ID" className="query-group">
+    <Form<DeviceQuery>
+      form={form}
+      layout="vertical"
+      className="query-form"
+      initialValues={value}
+      onValuesChange={() => setSeen(error)}
+      onFinish={search}
+    >
+      <Form.Item name="group" label="Group ID" {...refusal("group")} className="query-group">
         <GroupIdField instanceId={instanceId} />
       </Form.Item>
       <Form.Item
         name="device"
         label="Device ID"
+        {...refusal("device")}
         className="query-device"
         tooltip="Leave Group ID empty if the client ID has no @@@: then the Device ID is the whole client ID."
         rules={[{ required: true, message: "Enter a device ID." }]}
@@ -87,7 +97,7 @@ export function DeviceQueryForm({ instanceId, value, withRange, busy, error, onS
         <DeviceIdField instanceId={instanceId} onPick={fillIn} />
       </Form.Item>
       {withRange && (
-        <Form.Item name="range" label="Time Range" className="query-range" rules={[RANGE_RULE]}>
+        <Form.Item name="range" label="Time Range" {...refusal("range")} className="query-range" rules={[RANGE_RULE]}>
           <TimeRangeField />
         </Form.Item>
       )}

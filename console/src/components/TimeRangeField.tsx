@@ -1,5 +1,6 @@
 import { DatePicker, Segmented } from "antd";
 import type { Dayjs } from "dayjs";
+import type { KeyboardEvent } from "react";
 import { fromPicker, toPicker } from "../time/format";
 import { LASTS, toMoments, type Last, type TraceRange } from "../time/range";
 import { useZone } from "../time/ZoneContext";
@@ -21,6 +22,13 @@ interface Props {
 /** Days that would make the range longer than a day cannot be picked; hours that would are refused by the form's rule. */
 function tooFar(day: Dayjs, from: Dayjs | undefined): boolean {
   return from !== undefined && Math.abs(day.startOf("day").diff(from.startOf("day"), "day")) > 1;
+}
+
+/** In the picker Enter goes from begin to end and closes it; it must not search with half a range. */
+function keepEnter(event: KeyboardEvent): void {
+  if (event.key === "Enter") {
+    event.preventDefault();
+  }
 }
 
 export function TimeRangeField({ id, value, onChange }: Props) {
@@ -45,16 +53,18 @@ export function TimeRangeField({ id, value, onChange }: Props) {
         onChange={choose}
       />
       {value.kind === "fixed" && (
-        <DatePicker.RangePicker
-          placeholder={["Begin", "End"]}
-          showTime
-          allowClear={false}
-          order={false}
-          format="YYYY-MM-DD HH:mm:ss"
-          value={[toPicker(value.begin, zone), toPicker(value.end, zone)]}
-          onChange={pick}
-          disabledDate={(day, { from }) => tooFar(day, from)}
-        />
+        <span onKeyDown={keepEnter}>
+          <DatePicker.RangePicker
+            placeholder={["Begin", "End"]}
+            showTime
+            allowClear={false}
+            order={false}
+            format="YYYY-MM-DD HH:mm:ss"
+            value={[toPicker(value.begin, zone), toPicker(value.end, zone)]}
+            onChange={pick}
+            disabledDate={(day, { from }) => tooFar(day, from)}
+          />
+        </span>
       )}
     </div>
   );
