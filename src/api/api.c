@@ -22,7 +22,7 @@
 
 enum {
     HTTP_THREADS = 2,
-    IDLE_TIMEOUT_S = 60,
+    IDLE_TIMEOUT_S = 30,
     CONNECTION_MEMORY = 32 * 1024, /* headers and output of one connection */
     BODY_READ_MAX = 16 * BODY_MAX, /* a longer body is not even read to its end */
 };

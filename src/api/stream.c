@@ -276,10 +276,10 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t max)
         if (hub_closes(s->hub) || stream_fill(s) != 0) {
             return MHD_CONTENT_READER_END_OF_STREAM;
         }
+        if (buf_len(&s->out) == 0 && peer_is_gone(s)) {
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        }
         if (buf_len(&s->out) == 0 && now >= s->heartbeat_at_ms) {
-            if (peer_is_gone(s)) {
-                return MHD_CONTENT_READER_END_OF_STREAM;
-            }
             put_text(s, ":\n\n");
         }
         if (buf_len(&s->out) > 0) {
