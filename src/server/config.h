@@ -62,5 +62,11 @@ void config_fini(struct config *c);
 
 /* The options, as `tracemq serve --help` shows them. */
 void config_help(FILE *out);
+/* The same as the table of docs/configuration.md, and as the sample file packaging/tracemq.yaml. */
+void config_help_markdown(FILE *out);
+void config_help_yaml(FILE *out);
+
+/* Bytes of memory for trace and store together: trace_memory, or the default share when that is 0. */
+uint64_t config_trace_memory(const struct config *c);
 
 #endif

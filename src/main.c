@@ -1,0 +1,401 @@
+/*
+ * The program: arguments, wiring, start and stop order. No logic.
+ *
+ * Everything hangs from struct program, which is built from the bottom up (store, settings, trace, server, HTTP) and
+ * taken down in reverse. All threads are made with the signals blocked; the main thread waits for them.
+ *
+ * Exit status: 0 done; 1 something failed while running; 2 wrong usage or configuration, data directory or address
+ * not to be had.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "auth/auth.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "server/bootstrap_file.h"
+#include "server/config.h"
+#include "server/server.h"
+#include "server/settings_io.h"
+#include "store/store.h"
+#include "trace/trace.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum {
+    RESERVE_BYTES = 64 * 1024 * 1024,
+    REFUSED_BYTES = 64 * 1024 * 1024,
+    COMMIT_INTERVAL_MS = 20,
+    HTTP_CONNECTIONS = 256,
+    HTTP_STREAMS = 64,
+    STOP_SECONDS = 9 /* SIGTERM ends within 10 s, whatever hangs */
+};
+
+struct program {
+    struct config config;
+    struct store *store;
+    struct auth *auth;
+    struct trace *trace;
+    struct server *server;
+    struct api *api;
+    struct auth_bootstrap first;
+    char url[300], mqtt[300]; /* as a client on this machine reaches them; "" = not served */
+};
+
+static int fail(int status, const char *text)
+{
+    (void)fprintf(stderr, "tracemq: %s\n", text);
+    return status;
+}
+
+/* ---- the process ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void stop_set(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGHUP);
+}
+
+/* Before any thread is made: they inherit the mask. */
+static void block_signals(void)
+{
+    sigset_t set;
+    stop_set(&set);
+    (void)sigaddset(&set, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void wait_for_stop(void)
+{
+    sigset_t set;
+    int signal = SIGHUP;
+    stop_set(&set);
+    while (sigwait(&set, &signal) != 0 || signal == SIGHUP) {
+        log_info("signal ignored", "signal=HUP");
+    }
+    log_info("stopping", "signal=%s", signal == SIGINT ? "INT" : "TERM");
+}
+
+static void on_second_signal(int signal)
+{
+    (void)signal;
+    _exit(EXIT_FAILED);
+}
+
+/* From now on a signal ends the program at once, and so does a stop that hangs. Nothing that was acknowledged is
+ * lost by it. */
+static void arm_exit(void)
+{
+    sigset_t set;
+    const struct sigaction at_once = {.sa_handler = on_second_signal};
+    (void)sigaction(SIGINT, &at_once, NULL);
+    (void)sigaction(SIGTERM, &at_once, NULL);
+    (void)sigaction(SIGALRM, &at_once, NULL);
+    (void)alarm(STOP_SECONDS);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void set_log_level(const char *word)
+{
+    static const char *const words[] = {"debug", "info", "warn", "error"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i], word) == 0) {
+            log_set_level((enum log_level)i);
+        }
+    }
+}
+
+/* ---- start, in this order; each returns an exit status ---- */
+
+static int start_store(struct program *p)
+{
+    struct store_error err;
+    const struct store_options o = {.dir = p->config.data,
+                                    .memory_bytes = config_trace_memory(&p->config) / 2,
+                                    .reserve_bytes = RESERVE_BYTES};
+    return store_open(&p->store, &o, &err) == 0 ? EXIT_OK : fail(EXIT_USAGE, err.text);
+}
+
+static int start_auth(struct program *p)
+{
+    struct auth_error err;
+    const struct auth_options o = {.io = settings_io(p->store),
+                                   .allow_anonymous = p->config.allow_anonymous};
+    if (auth_open(&p->auth, &o, &err) != 0) {
+        return fail(EXIT_FAILED, err.text);
+    }
+    auth_bootstrap(p->auth, &p->first);
+    return EXIT_OK;
+}
+
+static int start_trace(struct program *p, unsigned loops)
+{
+    const struct config *c = &p->config;
+    struct store_error err;
+    const struct trace_options o = {.enabled = c->trace,
+                                    .loops = loops,
+                                    .node = c->node,
+                                    .ring_dir = c->trace_ring_dir,
+                                    .memory_bytes = config_trace_memory(c) / 2,
+                                    .commit_interval_ms = COMMIT_INTERVAL_MS,
+                                    .fsync_interval_ms = c->trace_fsync_ms,
+                                    .retention_ms = c->trace_retention_ms,
+                                    .fleet_retention_ms = c->trace_fleet_retention_ms,
+                                    .retention_bytes = c->trace_retention_bytes,
+                                    .refused_bytes = REFUSED_BYTES,
+                                    .max_range_ms = c->trace_max_range_ms};
+    return trace_open(&p->trace, p->store, &o, &err) == 0 ? EXIT_OK : fail(EXIT_FAILED, err.text);
+}
+
+/* Where a client on this machine reaches `address`: a wildcard is the loopback. */
+static void local_address(const char *address, const char *scheme, char *out, size_t size)
+{
+    const char *colon = strrchr(address, ':');
+    size_t n = colon == NULL ? 0 : (size_t)(colon - address);
+    bool any4 = n == strlen("0.0.0.0") && memcmp(address, "0.0.0.0", n) == 0;
+    bool any6 = n == strlen("[::]") && memcmp(address, "[::]", n) == 0;
+    (void)snprintf(out, size, "%s%s%s", scheme,
+                   any4   ? "127.0.0.1"
+                   : any6 ? "[::1]"
+                          : "",
+                   any4 || any6 ? colon : address);
+}
+
+static int start_server(struct program *p, unsigned loops)
+{
+    struct config_error err;
+    const struct server_parts parts = {.config = &p->config,
+                                       .auth = p->auth,
+                                       .store = p->store,
+                                       .trace = p->trace,
+                                       .loops = loops};
+    if (server_new(&p->server, &parts, &err) != 0) {
+        return fail(EXIT_USAGE, err.text);
+    }
+    const struct server_listener_info *mqtt = server_listener(p->server, 0);
+    if (mqtt != NULL) {
+        local_address(mqtt->address, "", p->mqtt, sizeof p->mqtt);
+    }
+    return EXIT_OK;
+}
+
+static int start_api(struct program *p)
+{
+    char err[256] = "";
+    const struct api_options o = {.address = p->config.http,
+                                  .region = p->config.region,
+                                  .max_range_ms = p->config.trace_max_range_ms,
+                                  .max_connections = HTTP_CONNECTIONS,
+                                  .max_streams = HTTP_STREAMS,
+                                  .auth = p->auth,
+                                  .trace = p->trace,
+                                  .server = p->server};
+    if (p->config.http == NULL) {
+        return EXIT_OK;
+    }
+    if (api_start(&p->api, &o, err, sizeof err) != 0) {
+        return fail(EXIT_USAGE, err);
+    }
+    local_address(api_address(p->api), "http://", p->url, sizeof p->url);
+    return EXIT_OK;
+}
+
+static int write_bootstrap(struct program *p)
+{
+    const struct bootstrap_file f = {.values = &p->first,
+                                     .url = p->url[0] == '\0' ? NULL : p->url,
+                                     .mqtt = p->mqtt[0] == '\0' ? NULL : p->mqtt};
+    int rc = bootstrap_file_write(p->config.data, &f);
+    if (rc != 0) {
+        log_error("bootstrap.json could not be written", "dir=\"%s\" error=\"%s\"", p->config.data,
+                  strerror(-rc));
+        return EXIT_FAILED;
+    }
+    return EXIT_OK;
+}
+
+static int start_all(struct program *p)
+{
+    unsigned loops = p->config.loops == 0 ? server_default_loops() : (unsigned)p->config.loops;
+    int status = start_store(p);
+    status = status != EXIT_OK ? status : start_auth(p);
+    status = status != EXIT_OK ? status : start_trace(p, loops);
+    status = status != EXIT_OK ? status : start_server(p, loops);
+    status = status != EXIT_OK ? status : start_api(p);
+    status = status != EXIT_OK ? status : write_bootstrap(p);
+    if (status != EXIT_OK) {
+        return status;
+    }
+    int rc = server_start(p->server);
+    if (rc != 0) {
+        log_error("the broker could not start", "error=\"%s\"", strerror(-rc));
+        return EXIT_FAILED;
+    }
+    log_info("ready", "version=%s mqtt=%s http=%s data=\"%s\" loops=%u node=\"%s\"",
+             TRACEMQ_VERSION, p->mqtt[0] == '\0' ? "off" : p->mqtt,
+             p->api == NULL ? "off" : api_address(p->api), p->config.data, loops, p->config.node);
+    return EXIT_OK;
+}
+
+static void stop_all(struct program *p, bool started)
+{
+    api_stop(p->api);
+    if (started) {
+        server_stop(p->server);
+    }
+    server_free(p->server);
+    trace_close(p->trace);
+    auth_close(p->auth);
+    store_close(p->store);
+    config_fini(&p->config);
+}
+
+/* ---- what a person at the terminal wants to know ---- */
+
+static void say_clients(const struct program *p, const char *data)
+{
+    const char *colon = strrchr(p->mqtt, ':');
+    bool bracket = p->mqtt[0] == '[';
+    int host = (int)(colon - p->mqtt) - (bracket ? 2 : 0);
+    (void)printf("  connect a device (in another terminal)\n"
+                 "    mosquitto_sub -h %.*s -p %s -i GID_demo@@@device1 -u %s -P %s -t '#' -v\n",
+                 host, p->mqtt + (bracket ? 1 : 0), colon + 1, p->first.mqtt_username,
+                 p->first.mqtt_password);
+    if (p->url[0] != '\0') {
+        char self[PATH_MAX] = "tracemq";
+        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        self[n > 0 ? (size_t)n : strlen("tracemq")] = '\0';
+        (void)printf("  ask for its history\n    %s trace GID_demo@@@device1 --data %s\n", self,
+                     data);
+    }
+}
+
+static void say_where(const struct program *p)
+{
+    char data[PATH_MAX];
+    if (isatty(STDOUT_FILENO) == 0) {
+        return;
+    }
+    if (realpath(p->config.data, data) == NULL) {
+        (void)snprintf(data, sizeof data, "%s", p->config.data);
+    }
+    (void)printf("\nTraceMQ %s is running. Ctrl-C stops it.\n\n", TRACEMQ_VERSION);
+    if (p->url[0] != '\0') {
+        (void)printf("  console      %s\n  user         %s, password %s\n", p->url,
+                     p->first.console_user, p->first.console_password);
+    }
+    (void)printf("  credentials  %s/bootstrap.json\n", data);
+    if (p->mqtt[0] != '\0') {
+        say_clients(p, data);
+    }
+    (void)putchar('\n');
+    (void)fflush(stdout);
+}
+
+/* ---- subcommands ---- */
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --help and its kin; true when one was asked for. */
+static bool show_help(int argc, char **argv)
+{
+    static const struct {
+        const char *word;
+        void (*show)(FILE *out);
+    } texts[] = {{"--help", config_help},
+                 {"-h", config_help},
+                 {"--help-markdown", config_help_markdown},
+                 {"--help-yaml", config_help_yaml}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (has_word(argc, argv, texts[i].word)) {
+            texts[i].show(stdout);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* argv[0] is "serve". */
+static int serve(int argc, char **argv)
+{
+    struct program p = {0};
+    struct config_error err;
+    bool check = false;
+    if (show_help(argc, argv)) {
+        return EXIT_OK;
+    }
+    if (config_load(&p.config, argc, argv, &check, &err) != 0) {
+        return fail(EXIT_USAGE, err.text);
+    }
+    if (check) {
+        (void)puts("configuration is good");
+        config_fini(&p.config);
+        return EXIT_OK;
+    }
+    set_log_level(p.config.log_level);
+    block_signals();
+    raise_descriptor_limit();
+    failpoint_init();
+    int status = start_all(&p);
+    if (status == EXIT_OK) {
+        say_where(&p);
+        wait_for_stop();
+        arm_exit();
+    }
+    stop_all(&p, status == EXIT_OK);
+    if (status == EXIT_OK) {
+        log_info("stopped", "%s", "");
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    if (strcmp(word, "serve") == 0) {
+        return serve(argc - 1, argv + 1);
+    }
+    if (strcmp(word, "--version") == 0) {
+        (void)puts("tracemq " TRACEMQ_VERSION);
+        return EXIT_OK;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        cli_help();
+        return EXIT_OK;
+    }
+    if (cli_knows(word)) {
+        return cli_main(argc, argv);
+    }
+    (void)fprintf(stderr, "tracemq: %s%s%s; `tracemq --help` lists the commands\n",
+                  argc > 1 ? "unknown command \"" : "no command given", word, argc > 1 ? "\"" : "");
+    return EXIT_USAGE;
+}
