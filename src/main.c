@@ -252,8 +252,9 @@ static int start_all(struct program *p)
         log_error("the broker could not start", "error=\"%s\"", strerror(-rc));
         return EXIT_FAILED;
     }
+    const struct server_listener_info *mqtt = server_listener(p->server, 0);
     log_info("ready", "version=%s mqtt=%s http=%s data=\"%s\" loops=%u node=\"%s\"",
-             TRACEMQ_VERSION, p->mqtt[0] == '\0' ? "off" : p->mqtt,
+             TRACEMQ_VERSION, mqtt == NULL ? "off" : mqtt->address,
              p->api == NULL ? "off" : api_address(p->api), p->config.data, loops, p->config.node);
     return EXIT_OK;
 }
