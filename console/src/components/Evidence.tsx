@@ -4,7 +4,7 @@ import type { TraceItem } from "../api/types";
 import { flattenEvidence, type EvidenceRow } from "../domain/evidence";
 import { Moment } from "../time/ZoneContext";
 
-function EvidenceValue({ value, isTime }: EvidenceRow) {
+function EvidenceValue({ row: { value, isTime } }: { row: EvidenceRow }) {
   return <span className="mono">{isTime ? <Moment ms={Number(value)} /> : String(value ?? "–")}</span>;
 }
 
@@ -18,7 +18,7 @@ function EvidenceList({ rows }: { rows: EvidenceRow[] }) {
         <div key={row.key}>
           <dt>{row.key}</dt>
           <dd>
-            <EvidenceValue {...row} />
+            <EvidenceValue row={row} />
           </dd>
         </div>
       ))}
