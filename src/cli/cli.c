@@ -15,7 +15,7 @@
 #define DEVICES_OPTIONS                                                                            \
     (CLI_BIT(OPT_PREFIX) | CLI_BIT(OPT_GROUP) | CLI_BIT(OPT_ONLINE) | CLI_BIT(OPT_OFFLINE) |       \
      CLI_BIT(OPT_LIMIT) | CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL))
-#define LIST_OPTIONS (CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LIMIT) | CLI_BIT(OPT_LOCAL))
+#define LIST_OPTIONS (CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL))
 
 static const struct cli_command commands[] = {
     {"trace", NULL,

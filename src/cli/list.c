@@ -12,16 +12,13 @@ static void print_list(const json_t *doc, bool local, const char *const *header,
     }
     cli_table_flush(&t, stdout);
     cli_table_fini(&t);
-    if (cli_text(doc, "next") != NULL) {
-        (void)printf("\n%zu rows; --limit N shows more\n", json_array_size(items));
-    }
 }
 
 int cli_list(struct cli_http *h, const struct cli_args *a, struct buf *path,
              const char *const *header, size_t columns, cli_row_fn row, const char *when_empty)
 {
     json_t *doc = NULL;
-    int rc = cli_request_all(h, path, cli_limit(a), &doc);
+    int rc = cli_request(h, "GET", path, NULL, 0, &doc); /* not paged */
     buf_fini(path);
     if (rc != 0) {
         return CLI_FAILED;
