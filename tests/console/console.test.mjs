@@ -7,7 +7,7 @@
 //   TRACEMQ_SCREENSHOT  optional: where to save a picture of the trace table (PNG)
 //   TRACEMQ_CHROMIUM    optional: the browser, default /usr/bin/chromium
 //
-// Runs as often as wished against the same broker: rows are counted from those of the newest run.
+// Each run adds five records to GID_demo@@@device1; all of them must fit on one page (50), so a broker serves for ten runs a day.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { openBrowser, openPage } from "./browser.mjs";
