@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 
 int addr_parse(const char *text, struct sockaddr_storage *out, socklen_t *len)
@@ -38,20 +37,53 @@ int addr_parse(const char *text, struct sockaddr_storage *out, socklen_t *len)
     return 0;
 }
 
-void addr_text(const struct sockaddr_storage *a, char out[ADDR_TEXT_MAX])
+/* Decimal digits of `v` at `out`; returns behind them. Hot: every record has an address. */
+static char *put_decimal(char *out, unsigned v)
 {
-    char ip[INET6_ADDRSTRLEN] = "";
-    if (a->ss_family == AF_INET) {
+    char digits[10];
+    unsigned n = 0;
+    do {
+        digits[n++] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    while (n > 0) {
+        *out++ = digits[--n];
+    }
+    return out;
+}
+
+static char *put_ipv4(char *out, const struct in_addr *a)
+{
+    uint32_t ip = ntohl(a->s_addr);
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        out = put_decimal(out, (ip >> shift) & 255U);
+        *out++ = '.';
+    }
+    return out - 1;
+}
+
+void addr_text(const struct sockaddr *a, char out[ADDR_TEXT_MAX])
+{
+    char *at = out;
+    unsigned port = 0;
+    if (a->sa_family == AF_INET) {
         struct sockaddr_in in;
         memcpy(&in, a, sizeof in);
-        (void)inet_ntop(AF_INET, &in.sin_addr, ip, sizeof ip);
-        (void)snprintf(out, ADDR_TEXT_MAX, "%s:%u", ip, ntohs(in.sin_port));
-    } else if (a->ss_family == AF_INET6) {
+        at = put_ipv4(at, &in.sin_addr);
+        port = ntohs(in.sin_port);
+    } else if (a->sa_family == AF_INET6) {
         struct sockaddr_in6 in6;
         memcpy(&in6, a, sizeof in6);
-        (void)inet_ntop(AF_INET6, &in6.sin6_addr, ip, sizeof ip);
-        (void)snprintf(out, ADDR_TEXT_MAX, "[%s]:%u", ip, ntohs(in6.sin6_port));
+        *at++ = '[';
+        (void)inet_ntop(AF_INET6, &in6.sin6_addr, at, INET6_ADDRSTRLEN);
+        at += strlen(at);
+        *at++ = ']';
+        port = ntohs(in6.sin6_port);
     } else {
-        (void)snprintf(out, ADDR_TEXT_MAX, "unix");
+        memcpy(out, "unix", sizeof "unix");
+        return;
     }
+    *at++ = ':';
+    at = put_decimal(at, port);
+    *at = '\0';
 }

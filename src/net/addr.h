@@ -11,6 +11,6 @@ int addr_parse(const char *text, struct sockaddr_storage *out, socklen_t *len)
     __attribute__((warn_unused_result));
 
 /* "10.0.0.2:5111", "[fe80::1]:80", "unix". */
-void addr_text(const struct sockaddr_storage *a, char out[ADDR_TEXT_MAX]);
+void addr_text(const struct sockaddr *a, char out[ADDR_TEXT_MAX]);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The event loop over epoll. Descriptors are registered once, edge-triggered for both directions: there is no
- * epoll_ctl on the hot path, and who owns a descriptor remembers whether it may still be read or written.
+ * The event loop over epoll. Descriptors are registered once, edge-triggered, for writing only once a write blocked: there
+ * is no epoll_ctl on the hot path, and who owns a descriptor remembers whether it may still be read or written.
  *
  * Sleeping and waking: `asleep` is raised before epoll_wait and loop_wake() writes to the eventfd only when it sees
  * it; `rung` tells the loop that someone rang. Raised asleep → checked rung → wait: a ring between the two is seen by
@@ -91,13 +91,25 @@ int loop_add(struct loop *l, struct loop_io *io, bool exclusive)
 {
     struct epoll_event ev = {.data.ptr = io};
     ev.events = exclusive ? (uint32_t)(EPOLLIN | EPOLLEXCLUSIVE)
-                          : (uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP) | EPOLLET;
+                          : (uint32_t)(EPOLLIN | EPOLLRDHUP) | EPOLLET;
     return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, io->fd, &ev) == 0 ? 0 : -errno;
+}
+
+void loop_want_write(struct loop *l, struct loop_io *io)
+{
+    struct epoll_event ev = {.data.ptr = io};
+    ev.events = (uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP) | EPOLLET;
+    (void)epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, io->fd, &ev);
 }
 
 void loop_del(struct loop *l, struct loop_io *io)
 {
     (void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
+    loop_forget(l, io);
+}
+
+void loop_forget(struct loop *l, struct loop_io *io)
+{
     for (int i = l->event_at + 1; i < l->event_count; i++) {
         if (l->events[i].data.ptr == io) {
             l->events[i].data.ptr = NULL; /* told no more: the object may be freed now */

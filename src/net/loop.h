@@ -39,12 +39,17 @@ void loop_stop(struct loop *l);
 /* Any thread: makes the loop call on_wake soon. One write(2), only when the loop sleeps. */
 void loop_wake(struct loop *l);
 
-/* Registers io->fd edge-triggered for reading, writing and hang-up; `exclusive` for listeners shared by loops
+/* Registers io->fd edge-triggered for reading and hang-up; `exclusive` for listeners shared by loops
  * (level-triggered, reading only). 0 or a negative errno. */
 int loop_add(struct loop *l, struct loop_io *io, bool exclusive)
     __attribute__((warn_unused_result));
+/* From now on writability is told too: called when a write blocked for the first time. If it is writable already, that
+ * is told in the next round. */
+void loop_want_write(struct loop *l, struct loop_io *io);
 /* Takes it out; events of this round that were still to be told are dropped. Does not close. */
 void loop_del(struct loop *l, struct loop_io *io);
+/* The same when the descriptor is closed next and nobody else has it open: the kernel takes it out by itself. */
+void loop_forget(struct loop *l, struct loop_io *io);
 
 void loop_timer_set(struct loop *l, struct timer *t, uint64_t due_ms);
 

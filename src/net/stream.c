@@ -49,13 +49,21 @@ static void tcp_close(struct stream *s, bool reset)
     s->fd = -1;
 }
 
+static ssize_t tcp_peek(struct stream *s)
+{
+    uint8_t byte;
+    ssize_t got;
+    do {
+        got = recv(s->fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    return got >= 0 ? got : -errno;
+}
+
 static const struct stream_ops tcp_ops = {
-    .read = tcp_read, .writev = tcp_writev, .close = tcp_close};
+    .read = tcp_read, .writev = tcp_writev, .peek = tcp_peek, .close = tcp_close};
 
 void stream_tcp_init(struct stream *s, int fd)
 {
-    int one = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     *s = (struct stream){.ops = &tcp_ops, .fd = fd};
 }
 
@@ -90,18 +98,30 @@ void stream_info(const struct stream *s, struct stream_info *out)
     }
 }
 
+/* Behind the bytes that were fed. */
+static ssize_t mem_at_end(const struct stream_mem *m)
+{
+    return m->in_end == 0 ? -EAGAIN : m->in_end > 0 ? 0 : m->in_end;
+}
+
 static ssize_t mem_read(struct stream *s, void *out, size_t n)
 {
     struct stream_mem *m = s->state;
     size_t left = m->in_len - m->in_at;
     if (left == 0) {
-        return m->in_end == 0 ? -EAGAIN : m->in_end > 0 ? 0 : m->in_end;
+        return mem_at_end(m);
     }
     n = n < left ? n : left;
     n = m->read_limit != 0 && n > m->read_limit ? m->read_limit : n;
     memcpy(out, m->in + m->in_at, n);
     m->in_at += n;
     return (ssize_t)n;
+}
+
+static ssize_t mem_peek(struct stream *s)
+{
+    const struct stream_mem *m = s->state;
+    return m->in_at < m->in_len ? 1 : mem_at_end(m);
 }
 
 static ssize_t mem_writev(struct stream *s, const struct iovec *iov, int count)
@@ -112,12 +132,17 @@ static ssize_t mem_writev(struct stream *s, const struct iovec *iov, int count)
         return m->write_error;
     }
     for (int i = 0; i < count; i++) {
-        m->out = mem_realloc(m->out, m->out_len + iov[i].iov_len + 1);
-        memcpy(m->out + m->out_len, iov[i].iov_base, iov[i].iov_len);
-        m->out_len += iov[i].iov_len;
-        total += (ssize_t)iov[i].iov_len;
+        size_t n = iov[i].iov_len;
+        n = m->write_limited && n > m->write_room ? m->write_room : n;
+        m->out = mem_realloc(m->out, m->out_len + n + 1);
+        if (n > 0) {
+            memcpy(m->out + m->out_len, iov[i].iov_base, n);
+        }
+        m->out_len += n;
+        m->write_room -= m->write_limited ? n : 0;
+        total += (ssize_t)n;
     }
-    return total;
+    return total > 0 || !m->write_limited ? total : -EAGAIN;
 }
 
 static void mem_close(struct stream *s, bool reset)
@@ -128,7 +153,7 @@ static void mem_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops mem_ops = {
-    .read = mem_read, .writev = mem_writev, .close = mem_close};
+    .read = mem_read, .writev = mem_writev, .peek = mem_peek, .close = mem_close};
 
 void stream_mem_init(struct stream *s, struct stream_mem *m)
 {

@@ -17,6 +17,8 @@ struct stream_ops {
     ssize_t (*read)(struct stream *s, void *out, size_t n);
     /* Bytes written, -EAGAIN, or another negative errno. */
     ssize_t (*writev)(struct stream *s, const struct iovec *iov, int count);
+    /* What a read would find, taking nothing: positive when there are bytes, else as read. */
+    ssize_t (*peek)(struct stream *s);
     /* Closes; `reset` drops what the peer has not received yet. The stream is dead behind it. */
     void (*close)(struct stream *s, bool reset);
 };
@@ -34,7 +36,7 @@ struct stream_info {
     uint32_t rtt_us, rttvar_us, retransmits, total_retrans, lost, unacked, unacked_bytes;
 };
 
-/* Takes `fd` (not blocking, TCP_NODELAY set here). */
+/* Takes `fd` (not blocking; TCP_NODELAY comes from its listener). */
 void stream_tcp_init(struct stream *s, int fd);
 void stream_info(const struct stream *s, struct stream_info *out);
 
@@ -45,6 +47,8 @@ struct stream_mem {
     size_t read_limit; /* bytes a read gives at most; 0 = no limit */
     int in_end;        /* behind the bytes: 0 = -EAGAIN, 1 = end of stream, negative = that error */
     int write_error;   /* negative: writes fail so */
+    bool write_limited;
+    size_t write_room; /* when limited: bytes that are still taken, then -EAGAIN */
     uint8_t *out;      /* malloc'ed, the test frees it */
     size_t out_len;
     bool closed;

@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static int open_one(struct listener *l, const char *address, struct config_error
     }
     len = sizeof ss;
     (void)getsockname(l->fd, (struct sockaddr *)&ss, &len);
-    addr_text(&ss, l->address);
+    addr_text((const struct sockaddr *)&ss, l->address);
     l->info.address = l->address;
     return 0;
 }
@@ -80,9 +81,7 @@ static void take(struct acceptor *a, int fd, const struct sockaddr_storage *peer
         evidence_init(&e);
         evidence_u64(&e, EV_LIMIT, s->max_connections);
         conn_end(c, CAUSE_LIMIT_CONNECTIONS, &e);
-        return;
     }
-    conn_read(c);
 }
 
 static void turn_off(struct acceptor *a)

@@ -84,7 +84,6 @@ void conn_start(struct conn *c)
 {
     struct worker *w = c->w;
     list_push(&w->conns, &c->all);
-    c->flags |= CONN_READABLE;
     uint64_t due = c->last_in_ms + w->server->config->connect_timeout_ms;
     loop_timer_set(w->loop, &c->timer, due);
     if (c->stream.fd >= 0) {
@@ -316,18 +315,33 @@ void conn_resume(struct conn *c)
 /* While a password is being checked nothing is read; but a client that left without having sent more is gone. */
 static void peek_end(struct conn *c)
 {
-    uint8_t byte;
-    ssize_t n = c->stream.fd < 0 ? -1 : recv(c->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = c->stream.ops->peek(&c->stream);
     if (n == 0) {
         end_by_eof(c);
-    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        end_by_errno(c, errno);
+    } else if (n < 0 && n != -EAGAIN) {
+        end_by_errno(c, (int)-n);
+    }
+}
+
+/* It said DISCONNECT: its own close ends the connection without a TIME_WAIT of ours. */
+static void linger_read(struct conn *c)
+{
+    ssize_t n;
+    do {
+        n = c->stream.ops->read(&c->stream, c->w->discard_buf, sizeof c->w->discard_buf);
+    } while (n > 0);
+    if (n != -EAGAIN) {
+        conn_linger_end(c);
     }
 }
 
 static void on_io(struct loop_io *io, uint32_t events)
 {
     struct conn *c = LIST_ENTRY(io, struct conn, io);
+    if (c->state == CONN_ENDED) {
+        linger_read(c);
+        return;
+    }
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         c->flags |= CONN_HUNG_UP | CONN_READABLE;
         if (c->state == CONN_AUTH || c->state == CONN_HELD) {
@@ -409,7 +423,9 @@ static void keepalive_check(struct conn *c)
 static void on_timer(struct timer *t)
 {
     struct conn *c = LIST_ENTRY(t, struct conn, timer);
-    if (c->state == CONN_OPEN) {
+    if (c->state == CONN_ENDED) {
+        conn_linger_end(c);
+    } else if (c->state == CONN_OPEN) {
         keepalive_check(c);
     } else if (c->state == CONN_HANDSHAKE) {
         conn_read(c);
@@ -518,6 +534,16 @@ static void write_failed(struct conn *c, int err)
     list_push(&c->w->ready, &c->queue);
 }
 
+/* The edge will tell when there is room; from the first time on. */
+static void write_blocked(struct conn *c)
+{
+    c->flags |= CONN_WRITE_BLOCKED;
+    if ((c->flags & CONN_WANTS_WRITE) == 0 && c->io.fd >= 0) {
+        c->flags |= CONN_WANTS_WRITE;
+        loop_want_write(c->w->loop, &c->io);
+    }
+}
+
 void conn_flush(struct conn *c)
 {
     struct worker *w = c->w;
@@ -531,7 +557,7 @@ void conn_flush(struct conn *c)
         }
         ssize_t n = c->stream.ops->writev(&c->stream, iov, count);
         if (n == -EAGAIN) {
-            c->flags |= CONN_WRITE_BLOCKED;
+            write_blocked(c);
             break;
         }
         if (n < 0) {
@@ -543,7 +569,7 @@ void conn_flush(struct conn *c)
         count_add(&w->count.bytes_out, (size_t)n);
         written(c, (size_t)n);
         if ((size_t)n < asked) {
-            c->flags |= CONN_WRITE_BLOCKED; /* the edge will tell */
+            write_blocked(c);
         }
     }
     if (buf_len(&c->out) == 0 && c->ref_count == 0) {

@@ -262,7 +262,7 @@ static void accept_session(struct conn *c, const struct mqtt_connect *p, struct 
         s->will = message_new(p->will.topic, p->will.payload, p->will.qos, p->will.retain);
         persist_will(w, s);
     }
-    if (!p->clean_start) {
+    if (!p->clean_start && !session_durable(s)) {
         persist_session(w, s);
     }
     mqtt_encode_connack(conn_out(c), p->version, present, 0, NULL);

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "server/server_priv.h"
 
-enum { FIRST_BYTES = 32, CONNECT_HEAD_MAX = 12 };
+enum { FIRST_BYTES = 32, CONNECT_HEAD_MAX = 12, LINGER_MS = 1000 };
 
 /* Who the channel is, as far as it said: from its session, else from the CONNECT that still stands in conn->in. */
 struct identity {
@@ -108,7 +108,8 @@ static void evidence_resume(struct evidence *e, struct conn *c, enum cause cause
         evidence_u64(e, EV_SESSION_KEPT, !s->clean);
     }
     enum cause_description d = cause_info(cause)->description;
-    bool client_first = (c->flags & CONN_SAW_EOF) != 0 || d == DESC_CLOSED_BY_CLIENT;
+    bool client_first = (c->flags & CONN_SAW_EOF) != 0 || d == DESC_CLOSED_BY_CLIENT ||
+                        d == DESC_DISCONNECTED_BY_CLIENT;
     evidence_str(e, EV_CLOSED_FIRST, client_first ? "client" : "server");
     if (c->write_errno != 0) {
         evidence_str(e, EV_ERRNO, strerrorname_np(c->write_errno));
@@ -134,9 +135,7 @@ static void record_fill(struct record *r, struct conn *c, enum cause cause,
     r->instance = id->instance;
     r->client_id = id->client_id;
     r->user = id->user;
-    struct sockaddr_storage ss = {0};
-    memcpy(&ss, &c->peer, sizeof c->peer);
-    addr_text(&ss, peer);
+    addr_text(&c->peer.sa, peer);
     r->peer = slice_str(peer);
     r->listener = slice_str(c->listener == NULL ? "" : c->listener->info.name);
     r->node = slice_str(c->w->server->config->node);
@@ -191,6 +190,15 @@ bool endings_retry(struct worker *w)
     return true;
 }
 
+static void unregister(struct conn *c)
+{
+    if (c->io.fd >= 0) {
+        loop_forget(c->w->loop, &c->io);
+        c->io.fd = -1;
+    }
+    timer_cancel(&c->timer);
+}
+
 /* Closing with unread bytes makes the kernel send a reset, which may overtake the CONNACK that says why. */
 static void close_politely(struct conn *c, enum cause cause)
 {
@@ -199,18 +207,34 @@ static void close_politely(struct conn *c, enum cause cause)
             c->stream.ops->read(&c->stream, c->w->discard_buf, sizeof c->w->discard_buf);
         (void)ignored;
     }
+    unregister(c);
     c->stream.ops->close(&c->stream, false);
 }
 
-static void unregister(struct conn *c)
+/*
+ * A client that says DISCONNECT closes the connection itself [MQTT-3.14.4-2]; waiting for it spares us the TIME_WAIT of who
+ * closes first. Not for long, and not while the broker stops.
+ */
+static bool linger(struct conn *c, enum cause cause)
 {
-    if (c->io.fd >= 0) {
-        loop_del(c->w->loop, &c->io);
-        c->io.fd = -1;
+    bool waits = cause_info(cause)->action == ACTION_DISCONNECT && c->io.fd >= 0 &&
+                 (c->flags & (CONN_SAW_EOF | CONN_HUNG_UP | CONN_WRITE_DEAD)) == 0 &&
+                 !c->w->stopping;
+    if (waits) {
+        c->flags |= CONN_LINGERS;
+        conn_hold(c);
+        loop_timer_set(c->w->loop, &c->timer, loop_now_ms(c->w->loop) + LINGER_MS);
     }
-    timer_cancel(&c->timer);
-    list_del(&c->dirty);
-    list_del(&c->queue);
+    return waits;
+}
+
+void conn_linger_end(struct conn *c)
+{
+    assert((c->flags & CONN_LINGERS) != 0);
+    c->flags &= (uint16_t)~CONN_LINGERS;
+    unregister(c);
+    c->stream.ops->close(&c->stream, false);
+    conn_unhold(c);
 }
 
 void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
@@ -233,7 +257,8 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     bool normal = cause == CAUSE_CLIENT_NORMAL || cause == CAUSE_CLIENT_REASON;
     conn_flush(c); /* a CONNACK that refuses */
     c->state = CONN_ENDED;
-    unregister(c);
+    list_del(&c->dirty);
+    list_del(&c->queue);
     if (c->session != NULL && c->session->will != NULL) {
         if (!normal) {
             evidence_u64(&all, EV_WILL_SENT, 1);
@@ -243,7 +268,9 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     r.detail = slice_make(all.bytes, all.n);
     r.flags |= all.truncated ? RECORD_TRUNCATED : 0;
     emit_ending(c, &r);
-    close_politely(c, cause);
+    if (!linger(c, cause)) {
+        close_politely(c, cause);
+    }
     if (c->connected_us != 0) {
         count_sub(&w->count.clients, 1);
     } else {
@@ -315,9 +342,7 @@ void conn_end_bad(struct conn *c, const struct mqtt_error *err, const struct mqt
 void evidence_other(struct evidence *e, const struct conn *other, uint64_t silent_ms)
 {
     char peer[ADDR_TEXT_MAX];
-    struct sockaddr_storage ss = {0};
-    memcpy(&ss, &other->peer, sizeof other->peer);
-    addr_text(&ss, peer);
+    addr_text(&other->peer.sa, peer);
     evidence_bytes(e, EV_OTHER_CHANNEL, slice_make(other->channel, sizeof other->channel));
     evidence_str(e, EV_OTHER_PEER, peer);
     if (other->identity != NULL) {

@@ -76,7 +76,9 @@ enum conn_flag {
     CONN_AUTH_RUNNING = 64,
     CONN_SAW_EOF = 128,
     CONN_OVER_LIMIT = 256,
-    CONN_HUNG_UP = 512,    /* EPOLLRDHUP or EPOLLHUP was told */
+    CONN_HUNG_UP = 512,      /* EPOLLRDHUP or EPOLLHUP was told */
+    CONN_WANTS_WRITE = 2048, /* registered for writability */
+    CONN_LINGERS = 4096, /* ended by DISCONNECT; the descriptor waits for the client's own close */
     CONN_PUMP_WAITS = 1024 /* the next QoS 2 message waits for the store */
 };
 
@@ -402,6 +404,8 @@ void auth_pool_submit(struct auth_pool *p, struct mail_auth *m);
 /* The first cause wins: later calls do nothing. `e` is what the caller knows (may be NULL). Behind it the connection is
  * CONN_ENDED and is freed at the round's end. */
 void conn_end(struct conn *c, enum cause cause, const struct evidence *e);
+/* The descriptor of a connection that ended by DISCONNECT is closed. */
+void conn_linger_end(struct conn *c);
 /* A packet that can't be accepted: cause and evidence from the decoder's error. */
 void conn_end_bad(struct conn *c, const struct mqtt_error *err, const struct mqtt_frame *f,
                   struct slice bytes);

@@ -212,7 +212,11 @@ static void on_shutdown(struct worker *w, struct mail *mail)
     for (l = w->conns.next; l != &w->conns; l = next) {
         struct conn *c = LIST_ENTRY(l, struct conn, all);
         next = l->next;
-        conn_end(c, CAUSE_SERVER_SHUTDOWN, NULL);
+        if ((c->flags & CONN_LINGERS) != 0) {
+            conn_linger_end(c);
+        } else {
+            conn_end(c, CAUSE_SERVER_SHUTDOWN, NULL);
+        }
     }
 }
 
