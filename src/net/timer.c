@@ -26,16 +26,11 @@ void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms)
     }
 }
 
-/* The tick in whose run the timer is due: rounded up, and never one that has been run. */
-static uint64_t due_tick(const struct timer_wheel *w, const struct timer *t)
+/* Puts the timer where its due time (rounded up to a tick) finds it, in tick `earliest` if that has passed. */
+static void place(struct timer_wheel *w, struct timer *t, uint64_t earliest)
 {
-    uint64_t tick = (t->due_ms + TIMER_TICK_MS - 1) / TIMER_TICK_MS;
-    return tick > w->tick ? tick : w->tick + 1;
-}
-
-static void place(struct timer_wheel *w, struct timer *t)
-{
-    uint64_t due = due_tick(w, t);
+    uint64_t due = (t->due_ms + TIMER_TICK_MS - 1) / TIMER_TICK_MS;
+    due = due > earliest ? due : earliest;
     unsigned level = 0;
     while (level < TIMER_LEVELS - 1 &&
            (due >> (6 * level)) - (w->tick >> (6 * level)) >= TIMER_SLOTS) {
@@ -51,7 +46,7 @@ void timer_set(struct timer_wheel *w, struct timer *t, uint64_t due_ms)
     assert(t->fn != NULL);
     list_del(&t->link);
     t->due_ms = due_ms;
-    place(w, t);
+    place(w, t, w->tick + 1); /* this tick has been run, or is being run */
 }
 
 void timer_cancel(struct timer *t)
@@ -83,17 +78,21 @@ static bool wheel_empty(const struct timer_wheel *w)
     return any == 0;
 }
 
-/* Before tick `tick` is run: what waited on the higher levels for it moves down. */
-static void cascade(struct timer_wheel *w, uint64_t tick)
+/*
+ * w->tick has begun and is yet to be run: what waited on the higher levels for it moves down. Places are reckoned from
+ * this tick, not the one before: from there the last of a slot's 64 ticks is 64 away and would go back into the
+ * slot that it came from, for another turn.
+ */
+static void cascade(struct timer_wheel *w)
 {
     for (unsigned level = TIMER_LEVELS - 1; level > 0; level--) {
-        if ((tick & ((UINT64_C(1) << (6 * level)) - 1)) != 0) {
+        if ((w->tick & ((UINT64_C(1) << (6 * level)) - 1)) != 0) {
             continue;
         }
         struct list moved, *l;
-        take_slot(w, level, tick, &moved);
+        take_slot(w, level, w->tick, &moved);
         while ((l = list_shift(&moved)) != NULL) {
-            place(w, LIST_ENTRY(l, struct timer, link));
+            place(w, LIST_ENTRY(l, struct timer, link), w->tick);
         }
     }
 }
@@ -116,8 +115,8 @@ void timer_run(struct timer_wheel *w, uint64_t now_ms)
             w->tick = target;
             return;
         }
-        cascade(w, w->tick + 1);
         w->tick++;
+        cascade(w);
         run_tick(w);
     }
 }
