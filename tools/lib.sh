@@ -11,7 +11,7 @@ die() {
 
 PKG_BUILD='gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libcurl4-openssl-dev
 libcyaml-dev libhttp-parser-dev libjansson-dev libjemalloc-dev libmicrohttpd-dev librocksdb-dev
-libsodium-dev libssl-dev libwslay-dev libxxhash-dev libzstd-dev'
+libsodium-dev libssl-dev libwslay-dev libxxhash-dev libyaml-dev libzstd-dev'
 PKG_CLANG='clang libclang-rt-14-dev llvm-14'
 PKG_E2E='python3-pytest python3-paho-mqtt python3-requests mosquitto-clients procps'
 PKG_CONSOLE='chromium fonts-dejavu-core mosquitto-clients'
