@@ -26,6 +26,7 @@
 
 #include "auth/auth_priv.h"
 #include "auth/settings.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { REASON_CLIENT_ID = 0x85, REASON_BAD_PASSWORD = 0x86, REASON_NOT_AUTHORIZED = 0x87 };
@@ -300,11 +301,10 @@ static void accept_as(struct checking *c, struct auth_identity *id, const char *
     text_format(c->out->rule, sizeof c->out->rule, "%s", rule);
 }
 
-/* Anonymous clients share an identity, too: kept in the cache under a key that no user can have. */
+/* Anonymous clients share an identity, too: kept in the cache under a key that no user's keyed hash has. */
 static struct auth_identity *anonymous_identity(struct checking *c)
 {
-    struct login_key key =
-        login_cache_key(c->a->logins, c->inst->e.name, slice_str(""), slice_str(""));
+    struct login_key key = {.a = hash64(c->inst->e.name), .b = 0};
     struct auth_identity *id = login_cache_get(c->a->logins, key);
     if (id != NULL && id->policy == c->inst->policy) {
         return id;

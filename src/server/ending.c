@@ -200,9 +200,9 @@ static void unregister(struct conn *c)
 }
 
 /* Closing with unread bytes makes the kernel send a reset, which may overtake the CONNACK that says why. */
-static void close_politely(struct conn *c, enum cause cause)
+static void close_politely(struct conn *c, enum cause cause, bool unread)
 {
-    if (cause_info(cause)->ended_by != ENDED_BY_CLIENT) {
+    if (cause_info(cause)->ended_by != ENDED_BY_CLIENT && unread) {
         ssize_t ignored =
             c->stream.ops->read(&c->stream, c->w->discard_buf, sizeof c->w->discard_buf);
         (void)ignored;
@@ -255,6 +255,8 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     record_fill(&r, c, cause, &id, peer);
     evidence_resume(&all, c, cause);
     bool normal = cause == CAUSE_CLIENT_NORMAL || cause == CAUSE_CLIENT_REASON;
+    /* a refused CONNECT may have more behind it; an established connection is read as it comes */
+    bool unread = c->connected_us == 0 || (c->flags & CONN_READABLE) != 0;
     conn_flush(c); /* a CONNACK that refuses */
     c->state = CONN_ENDED;
     list_del(&c->dirty);
@@ -269,7 +271,7 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     r.flags |= all.truncated ? RECORD_TRUNCATED : 0;
     emit_ending(c, &r);
     if (!linger(c, cause)) {
-        close_politely(c, cause);
+        close_politely(c, cause, unread);
     }
     if (c->connected_us != 0) {
         count_sub(&w->count.clients, 1);
