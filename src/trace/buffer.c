@@ -291,6 +291,15 @@ struct slice buffer_record(const struct buffer *b, uint32_t i)
     return slice_make(at + 2, get_le16(at));
 }
 
+void buffer_prefetch(const struct buffer *b, uint32_t i)
+{
+    uint32_t off = entry_at(b, i)->offset;
+    const uint8_t *at = b->chunks[off >> CHUNK_SHIFT] + (off & (BUFFER_CHUNK - 1));
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+    __builtin_prefetch(at + 128);
+}
+
 uint32_t buffer_before(const struct buffer *b, uint32_t i)
 {
     return entry_at(b, i)->before;

@@ -238,7 +238,8 @@ void commit_gather(struct trace *t)
         return;
     }
     commit_roll(t, wall, clock_mono_us());
-    if (t->commit.segment_seq == 0 || !commit_room(t)) {
+    t->commit.blocked = t->commit.segment_seq == 0 || !commit_room(t);
+    if (t->commit.blocked) {
         return;
     }
     if (outage_stage(t)) {
@@ -529,11 +530,30 @@ static bool has_work(const struct trace *t)
            t->commit.staged_n > 0 || outage_pending(&t->commit.outage);
 }
 
+/* Rings may be full, but only a flush makes room: waits for it, and for jobs that want an fsync. */
+static void wait_for_room(struct trace *t)
+{
+    struct timespec ts;
+    (void)pthread_mutex_lock(&t->shared.lock);
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_nsec += 5000000;
+    ts.tv_sec += ts.tv_nsec / 1000000000;
+    ts.tv_nsec %= 1000000000;
+    if (t->shared.frozen_n == MAX_FROZEN) {
+        (void)pthread_cond_timedwait(&t->shared.changed, &t->shared.lock, &ts);
+    }
+    (void)pthread_mutex_unlock(&t->shared.lock);
+}
+
 /* Returns when a commit is due. */
 static void wait_for_work(struct trace *t)
 {
     struct commit *c = &t->commit;
     while (!atomic_load(&c->stop)) {
+        if (c->blocked) {
+            wait_for_room(t);
+            return;
+        }
         uint64_t now = trace_mono_ms();
         if (atomic_load(&c->outage.active)) {
             uint64_t next = c->outage.next_try_ms;

@@ -9,7 +9,8 @@
  *
  * Idempotent: a crash in between leaves d's watermark behind, the journal is replayed and the buffer flushed
  * again (perhaps with other boundaries): x skips what its own watermark covers, 3 and 4 are put again with the
- * same or newer values. Sessions that open and close within one buffer never touch the open keys.
+ * same or newer values. Sessions that open and close within one buffer never touch the open keys, unless x's
+ * watermark says that a flush was cut short: it may have put a channel whose ending is now in the same buffer.
  */
 #include <assert.h>
 #include <errno.h>
@@ -23,14 +24,18 @@
 #include "base/mem.h"
 #include "trace/trace_priv.h"
 
+enum { AHEAD = 8 };
+
 struct sorted_device {
     struct hash128 hash;
-    uint32_t device;
+    uint32_t newest; /* record */
 };
 
 struct named_device {
     struct slice instance, client_id;
     struct hash128 hash;
+    uint32_t last; /* the record that makes the status, BUFFER_NONE: its connect is older */
+    bool online;
 };
 
 struct open_change {
@@ -149,30 +154,49 @@ static void open_end(struct flush *f, size_t from, const struct record *r)
     for (size_t i = f->open_n; i > from; i--) {
         struct open_change *o = &f->open[i - 1];
         if (o->record != BUFFER_NONE && memcmp(o->channel, r->channel, RECORD_CHANNEL_BYTES) == 0) {
-            *o = f->open[--f->open_n]; /* opened and ended in here */
+            if (buffer_first_seq(f->b) + o->record <= f->x.skip) {
+                o->record = BUFFER_NONE; /* a flush that a crash cut short may have put it */
+            } else {
+                *o = f->open[--f->open_n]; /* opened and ended in here */
+            }
             return;
         }
     }
     open_add(f, r, BUFFER_NONE);
 }
 
-static void named_add(struct flush *f, const struct record *r, struct hash128 hash)
+static struct named_device *named_add(struct flush *f, const struct record *r, struct hash128 hash)
 {
     if (f->named_n == f->named_cap) {
         f->named_cap = f->named_cap == 0 ? 256 : f->named_cap * 2;
         f->named = mem_realloc(f->named, f->named_cap * sizeof *f->named);
     }
-    f->named[f->named_n++] =
-        (struct named_device){.instance = r->instance, .client_id = r->client_id, .hash = hash};
+    struct named_device *d = &f->named[f->named_n++];
+    *d = (struct named_device){
+        .instance = r->instance, .client_id = r->client_id, .hash = hash, .last = BUFFER_NONE};
+    return d;
+}
+
+/* The status as of record `i`, oldest first; what status_fold does from the newest. */
+static void named_fold(struct named_device *d, uint8_t channel[RECORD_CHANNEL_BYTES],
+                       const struct record *r, uint32_t i)
+{
+    if (record_is_connect(r)) {
+        memcpy(channel, r->channel, RECORD_CHANNEL_BYTES);
+        d->last = i;
+        d->online = true;
+    } else if (d->last != BUFFER_NONE && memcmp(channel, r->channel, RECORD_CHANNEL_BYTES) == 0) {
+        d->last = i;
+        d->online = false;
+    }
 }
 
 /* ---- the pass over devices ---- */
 
-static size_t device_rows(struct flush *f, uint32_t device)
+static size_t device_rows(struct flush *f, uint32_t newest)
 {
     size_t n = 0;
-    uint32_t at = buffer_device_newest(f->b, device, f->n);
-    for (; at != BUFFER_NONE; at = buffer_before(f->b, at)) {
+    for (uint32_t at = newest; at != BUFFER_NONE; at = buffer_before(f->b, at)) {
         if (n == f->row_cap) {
             f->row_cap = f->row_cap == 0 ? 1024 : f->row_cap * 2;
             f->rows = mem_realloc(f->rows, f->row_cap * sizeof *f->rows);
@@ -184,9 +208,10 @@ static size_t device_rows(struct flush *f, uint32_t device)
 
 static int flush_device(struct flush *f, const struct sorted_device *dev)
 {
-    size_t n = device_rows(f, dev->device);
+    size_t n = device_rows(f, dev->newest);
     size_t open_from = f->open_n;
-    bool named = false;
+    struct named_device *named = NULL;
+    uint8_t channel[RECORD_CHANNEL_BYTES];
     int rc = 0;
     for (size_t i = n; i > 0 && rc == 0; i--) {
         struct record r;
@@ -197,10 +222,10 @@ static int flush_device(struct flush *f, const struct sorted_device *dev)
         if (!record_is_status(&r)) {
             continue;
         }
-        if (!named) {
-            named_add(f, &r, dev->hash);
-            named = true;
+        if (named == NULL) {
+            named = named_add(f, &r, dev->hash);
         }
+        named_fold(named, channel, &r, f->rows[i - 1]);
         if (record_is_connect(&r)) {
             open_add(f, &r, f->rows[i - 1]);
         } else {
@@ -242,11 +267,15 @@ static int build_blocks(struct flush *f)
     uint32_t n = buffer_device_count(f->b);
     struct sorted_device *order = mem_new((size_t)n + 1, sizeof *order);
     for (uint32_t i = 0; i < n; i++) {
-        order[i] = (struct sorted_device){.hash = buffer_device_hash(f->b, i), .device = i};
+        order[i] = (struct sorted_device){.hash = buffer_device_hash(f->b, i),
+                                          .newest = buffer_device_newest(f->b, i, f->n)};
     }
     qsort(order, n, sizeof *order, by_hash);
     int rc = 0;
     for (uint32_t i = 0; i < n && rc == 0; i++) {
+        if (i + AHEAD < n) {
+            buffer_prefetch(f->b, order[i + AHEAD].newest);
+        }
         rc = flush_device(f, &order[i]);
     }
     free(order);
@@ -270,14 +299,20 @@ static int put_status(struct flush *f, struct store_sst *sst, const struct named
                       struct buf *key, struct buf *value)
 {
     struct trace *t = f->t;
+    buf_clear(key);
+    status_key(dev->instance, dev->client_id, key);
+    struct record last;
+    if (dev->last != BUFFER_NONE && record_decode(buffer_record(f->b, dev->last), &last) == 0) {
+        buf_clear(value);
+        status_encode(&last, dev->online, value);
+        return store_sst_put(sst, buf_slice(key), buf_slice(value));
+    }
     struct view v = {.buffer_n = 1};
     v.buffers[0] = (struct buffer_view){.visible = f->n};
     memcpy(&v.buffers[0].b, &f->b, sizeof f->b); /* read only */
     struct status_fold s;
     status_fold_init(&s);
     view_fold(&v, dev->hash, &s);
-    buf_clear(key);
-    status_key(dev->instance, dev->client_id, key);
     struct slice old = {0};
     struct record stored;
     bool online = false;
@@ -313,6 +348,9 @@ static int write_statuses(struct flush *f)
         qsort(f->named, f->named_n, sizeof *f->named, by_name);
     }
     for (size_t i = 0; i < f->named_n && rc == 0; i++) {
+        if (i + AHEAD < f->named_n && f->named[i + AHEAD].last != BUFFER_NONE) {
+            buffer_prefetch(f->b, f->named[i + AHEAD].last);
+        }
         rc = put_status(f, sst, &f->named[i], &key, &value);
     }
     buf_fini(&key);

@@ -22,7 +22,7 @@
 #include "trace/collapse.h"
 #include "trace/trace.h"
 
-enum { MAX_FROZEN = 3, MAX_INSTANCES = 64 };
+enum { MAX_FROZEN = 1, MAX_INSTANCES = 64 }; /* fewer, larger buffers: fewer sorted runs to compact */
 
 /* ---- intake.c: rings, jobs, waking ---- */
 
@@ -144,6 +144,7 @@ struct commit {
     struct staged_block *blocks;
     size_t block_n, block_cap;
     uint64_t staged_n;
+    bool blocked; /* the last gather found no room in RAM */
     bool counted; /* what is staged now was counted as open or closed before */
     struct gap *gaps;
     size_t gap_n;
