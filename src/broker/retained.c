@@ -175,10 +175,20 @@ enum retained_result retained_set(struct retained *r, uint32_t instance, struct 
     return result;
 }
 
+/* A '+' of the filter: the child that it stands for now, and the filter behind it. */
+struct branch {
+    const struct node *parent;
+    struct list *child;
+    struct slice rest;
+    bool more, first;
+};
+
 struct walk {
     const struct retained *r;
     retained_fn fn;
     void *arg;
+    struct branch *branches; /* those that the walk is in, outermost first */
+    size_t count, cap;
 };
 
 static void give(const struct walk *w, struct node *n)
@@ -223,28 +233,56 @@ static void give_all(const struct walk *w, struct node *top, bool first)
     }
 }
 
-static void match(const struct walk *w, struct node *at, struct slice rest, bool more, bool first)
+static void branch_put(struct walk *w, const struct node *parent, struct slice rest, bool more,
+                       bool first)
+{
+    if (w->count == w->cap) {
+        w->cap = w->cap == 0 ? 16 : w->cap * 2;
+        w->branches = mem_realloc(w->branches, w->cap * sizeof *w->branches);
+    }
+    w->branches[w->count++] = (struct branch){.parent = parent,
+                                              .child = parent->children.next,
+                                              .rest = rest,
+                                              .more = more,
+                                              .first = first};
+}
+
+/* Follows the filter from `at` to its end, or to its next '+'. */
+static void follow(struct walk *w, struct node *at, struct slice rest, bool more, bool first)
 {
     struct slice level;
-    if (!mqtt_level_next(&rest, &more, &level)) {
-        give(w, at);
-        return;
-    }
-    if (slice_eq(level, slice_str("#"))) {
-        give_all(w, at, first);
-        return;
-    }
-    if (!slice_eq(level, slice_str("+"))) {
-        struct node *n = edge_find(w->r, at, level);
-        if (n != NULL) {
-            match(w, n, rest, more, false);
+    while (mqtt_level_next(&rest, &more, &level)) {
+        if (slice_eq(level, slice_str("#"))) {
+            give_all(w, at, first);
+            return;
         }
-        return;
+        if (slice_eq(level, slice_str("+"))) {
+            branch_put(w, at, rest, more, first);
+            return;
+        }
+        at = edge_find(w->r, at, level);
+        if (at == NULL) {
+            return;
+        }
+        first = false;
     }
-    for (struct list *l = at->children.next; l != &at->children; l = l->next) {
-        struct node *n = LIST_ENTRY(l, struct node, sibling);
-        if (!first || !dollar(n)) {
-            match(w, n, rest, more, false);
+    give(w, at);
+}
+
+/* Without recursion: a topic may have 32,768 levels. */
+static void match(struct walk *w, struct node *top, struct slice filter)
+{
+    follow(w, top, filter, true, true);
+    while (w->count > 0) {
+        struct branch *b = &w->branches[w->count - 1];
+        if (b->child == &b->parent->children) {
+            w->count--;
+            continue;
+        }
+        struct node *n = LIST_ENTRY(b->child, struct node, sibling);
+        b->child = b->child->next;
+        if (!b->first || !dollar(n)) { /* [MQTT-4.7.2-1] */
+            follow(w, n, b->rest, b->more, false);
         }
     }
 }
@@ -256,9 +294,10 @@ void retained_each(struct retained *r, uint32_t instance, struct slice filter, r
     (void)pthread_mutex_lock(&r->lock);
     struct node *top = edge_find(r, r->root, instance_level(&instance));
     if (top != NULL) {
-        match(&w, top, filter, true, true);
+        match(&w, top, filter);
     }
     (void)pthread_mutex_unlock(&r->lock);
+    free(w.branches);
 }
 
 uint64_t retained_count(const struct retained *r)

@@ -67,8 +67,17 @@ struct cache_entry {
     struct topic_node **nodes;
 };
 
+/* A place in the tree from which a match goes on. */
+struct way {
+    const struct topic_node *at;
+    struct slice rest;
+    bool more;
+};
+
 struct loop_part {
     _Alignas(64) struct cache_entry *cache; /* CACHE_SLOTS, made at the first wildcard match */
+    struct way *ways;
+    uint32_t way_count, way_cap;
     struct topics_list *lists;
     uint32_t list_cap;
     struct topic_node **found;
@@ -359,29 +368,45 @@ static struct topic_node *edge_find(struct topics *t, uint32_t instance,
 static const struct slice plus = {.p = (const uint8_t *)"+", .n = 1};
 static const struct slice hash_sign = {.p = (const uint8_t *)"#", .n = 1};
 
-/* Follows every edge that the next level may take; depth is bounded by the tree's own. */
-static void tree_match(struct topics *t, struct loop_part *p, uint32_t instance,
-                       const struct topic_node *at, struct slice rest, bool more, bool first)
+static void way_put(struct loop_part *p, const struct topic_node *at, struct slice rest, bool more)
+{
+    if (p->way_count == p->way_cap) {
+        p->way_cap = p->way_cap == 0 ? 16 : p->way_cap * 2;
+        p->ways = mem_realloc(p->ways, p->way_cap * sizeof *p->ways);
+    }
+    p->ways[p->way_count++] = (struct way){.at = at, .rest = rest, .more = more};
+}
+
+/* Goes one level down: what ends here, and the edges that the next level may take. */
+static void tree_step(struct topics *t, struct loop_part *p, uint32_t instance, struct way w)
 {
     struct slice level;
-    bool dollar = first && rest.n > 0 && rest.p[0] == '$'; /* [MQTT-4.7.2-1] */
+    bool dollar = w.at == NULL && w.rest.n > 0 && w.rest.p[0] == '$'; /* [MQTT-4.7.2-1] */
     if (!dollar) {
-        found_put(p, edge_find(t, instance, at, hash_sign)); /* also the parent level itself */
+        found_put(p, edge_find(t, instance, w.at, hash_sign)); /* also the parent level itself */
     }
-    if (!mqtt_level_next(&rest, &more, &level)) {
+    if (!mqtt_level_next(&w.rest, &w.more, &level)) {
         return;
     }
-    struct topic_node *ways[2] = {edge_find(t, instance, at, level),
-                                  dollar ? NULL : edge_find(t, instance, at, plus)};
+    struct topic_node *next[2] = {edge_find(t, instance, w.at, level),
+                                  dollar ? NULL : edge_find(t, instance, w.at, plus)};
     for (unsigned i = 0; i < 2; i++) {
-        struct topic_node *n = ways[i];
-        if (n == NULL) {
+        if (next[i] == NULL) {
             continue;
         }
-        if (!more) {
-            found_put(p, n);
+        if (!w.more) {
+            found_put(p, next[i]);
         }
-        tree_match(t, p, instance, n, rest, more, false);
+        way_put(p, next[i], w.rest, w.more);
+    }
+}
+
+/* Without recursion: a topic may have 32,768 levels, and so may the tree. */
+static void tree_match(struct topics *t, struct loop_part *p, uint32_t instance, struct slice topic)
+{
+    way_put(p, NULL, topic, true);
+    while (p->way_count > 0) {
+        tree_step(t, p, instance, p->ways[--p->way_count]);
     }
 }
 
@@ -395,7 +420,7 @@ static void cache_fill(struct topics *t, struct loop_part *p, struct cache_entry
     free(e->topic);
     e->topic = (uint8_t *)mem_strndup(topic.p, topic.n);
     p->found_count = 0;
-    tree_match(t, p, instance, NULL, topic, true, true);
+    tree_match(t, p, instance, topic);
     e->loops = 0;
     for (uint32_t i = 0; i < p->found_count; i++) {
         e->loops |= atomic_load_explicit(&p->found[i]->loops, memory_order_relaxed);
@@ -499,6 +524,7 @@ void topics_free(struct topics *t)
         cache_free(t->part[l].cache);
         free(t->part[l].lists);
         free(t->part[l].found);
+        free(t->part[l].ways);
     }
     free(atomic_load(&t->exact));
     free(atomic_load(&t->edges));
