@@ -66,7 +66,8 @@ static void nap_us(long us)
 static void row(const char *name, double value, const char *unit, double budget, bool at_least,
                 const char *note)
 {
-    printf("{\"row\":\"%s\",\"case\":\"%s\",\"value\":%.4g,\"unit\":\"%s\"", name, name, value, unit);
+    printf("{\"row\":\"%s\",\"case\":\"%s\",\"value\":%.4g,\"unit\":\"%s\"", name, name, value,
+           unit);
     if (budget > 0) {
         printf(",\"budget\":%g,\"at_least\":%s", budget, at_least ? "true" : "false");
     }
@@ -166,7 +167,8 @@ static void open_all(struct bench *b)
 {
     struct store_options so = {.dir = b->dir, .memory_bytes = 256 << 20, .reserve_bytes = 0};
     struct store_error err;
-    if (store_open(&b->store, &so, &err) < 0 || trace_open(&b->trace, b->store, &b->opt, &err) < 0) {
+    if (store_open(&b->store, &so, &err) < 0 ||
+        trace_open(&b->trace, b->store, &b->opt, &err) < 0) {
         (void)fprintf(stderr, "trace_bench: %s\n", err.text);
         exit(1);
     }
@@ -243,10 +245,12 @@ static void bench_write(struct bench *b)
     wait_rest();
     cpu = cpu_s(RUSAGE_SELF) - cpu;
     char note[160];
-    (void)snprintf(note, sizeof note, "%.1f M records of %llu devices, durable; waited for room %llu times",
-                   (double)b->records / 1e6, (unsigned long long)b->devices, (unsigned long long)refused);
+    (void)snprintf(
+        note, sizeof note, "%.1f M records of %llu devices, durable; waited for room %llu times",
+        (double)b->records / 1e6, (unsigned long long)b->devices, (unsigned long long)refused);
     row("trace write", (double)b->records / seconds, "records/s", 400000, true, note);
-    (void)snprintf(note, sizeof note, "generator, emit, commit, flush and compaction; %.2f of it generator and emit",
+    (void)snprintf(note, sizeof note,
+                   "generator, emit, commit, flush and compaction; %.2f of it generator and emit",
                    emit_cpu / (double)b->records * 1e6);
     row("trace write CPU", cpu / (double)b->records * 1e6, "us/record", 3, false, note);
 }
@@ -306,8 +310,10 @@ static void bench_query(struct bench *b)
     (void)pthread_join(thread, NULL);
     qsort(us, N, sizeof *us, by_value);
     char note[160];
-    (void)snprintf(note, sizeof note, "one device, one day, limit 100, during %d records/s over %.0f M; %.1f rows each",
-                   INGEST_PER_S, (double)b->records / 1e6, (double)rows / (N + WARM));
+    (void)snprintf(
+        note, sizeof note,
+        "one device, one day, limit 100, during %d records/s over %.0f M; %.1f rows each",
+        INGEST_PER_S, (double)b->records / 1e6, (double)rows / (N + WARM));
     row("trace query p50", us[N / 2] / 1000, "ms", 0.3, false, note);
     row("trace query p99", us[N * 99 / 100] / 1000, "ms", 1, false, note);
     free(us);
@@ -367,8 +373,10 @@ int main(int argc, char **argv)
     close_all(&b);
     uint64_t begin = clock_mono_us();
     open_all(&b);
-    row("trace restart", (double)(clock_mono_us() - begin) / 1e6, "s", 5, false, "clean stop, store and trace, with a replay");
-    row("trace peak RSS", peak_mib(), "MiB", 0, false, "128 MiB of buffers, 256 MiB for the engine");
+    row("trace restart", (double)(clock_mono_us() - begin) / 1e6, "s", 5, false,
+        "clean stop, store and trace, with a replay");
+    row("trace peak RSS", peak_mib(), "MiB", 0, false,
+        "128 MiB of buffers, 256 MiB for the engine");
     close_all(&b);
     (void)nftw(b.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return 0;

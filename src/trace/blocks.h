@@ -17,9 +17,9 @@
 
 enum {
     BLOCK_VERSION = 1,
-    BLOCK_RECORDS = 256,        /* of a journal block, at most */
-    BLOCK_BYTES = 96 << 10,     /* of its payload, at most */
-    BLOCK_DEVICE_RECORDS = 64,  /* of a device block, at most */
+    BLOCK_RECORDS = 256,       /* of a journal block, at most */
+    BLOCK_BYTES = 96 << 10,    /* of its payload, at most */
+    BLOCK_DEVICE_RECORDS = 64, /* of a device block, at most */
     BLOCK_DEVICE_BYTES = 32 << 10,
     BLOCK_KEY_BYTES = 24,       /* of a device block: hash128 | last seq */
     BLOCK_JOURNAL_KEY_BYTES = 8 /* first seq */
@@ -51,7 +51,8 @@ int block_journal_decode(struct slice value, struct block_head *h, struct slice 
     __attribute__((warn_unused_result));
 /* The payload unpacked, in `scratch` or where it stands; -1 when it is damaged. */
 int block_journal_unpack(struct block_packer *p, const struct block_head *h, struct slice payload,
-                         struct buf *scratch, struct slice *out) __attribute__((warn_unused_result));
+                         struct buf *scratch, struct slice *out)
+    __attribute__((warn_unused_result));
 
 /* Appends a device block's value to `out`. Its records are encoded without the names in the header. */
 void block_device_encode(const struct block_head *h, struct slice payload, struct buf *out);

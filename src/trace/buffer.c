@@ -180,7 +180,8 @@ static void staged_room(struct buffer *b, uint32_t n)
     if (n >= b->staged_cap) {
         b->staged_cap = b->staged_cap == 0 ? 1024 : b->staged_cap * 2;
         b->staged_hash = mem_realloc(b->staged_hash, b->staged_cap * sizeof *b->staged_hash);
-        b->staged_indexed = mem_realloc(b->staged_indexed, b->staged_cap * sizeof *b->staged_indexed);
+        b->staged_indexed =
+            mem_realloc(b->staged_indexed, b->staged_cap * sizeof *b->staged_indexed);
     }
 }
 

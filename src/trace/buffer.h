@@ -37,7 +37,8 @@ uint8_t *buffer_reserve(struct buffer *b, size_t n);
 /* Writer: the reserved place now holds `n` bytes of the record with the next seq of device `h`
  * (indexed: false for records that no device has). The bytes with their length prefix are contiguous with
  * the record staged before unless *moved. Returns where the prefix stands. */
-const uint8_t *buffer_stage(struct buffer *b, size_t n, struct hash128 h, bool indexed, bool *moved);
+const uint8_t *buffer_stage(struct buffer *b, size_t n, struct hash128 h, bool indexed,
+                            bool *moved);
 /* Writer: all staged records become visible / are forgotten. */
 void buffer_publish(struct buffer *b);
 void buffer_unstage(struct buffer *b);

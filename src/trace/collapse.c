@@ -96,7 +96,8 @@ size_t collapse_source(struct slice peer, char out[COLLAPSE_SOURCE_MAX])
     return (size_t)snprintf(out, COLLAPSE_SOURCE_MAX, "%s", begin);
 }
 
-static uint64_t entry_hash(struct slice instance, const char *source, size_t source_n, enum cause cause)
+static uint64_t entry_hash(struct slice instance, const char *source, size_t source_n,
+                           enum cause cause)
 {
     struct hash128 h = hash_device(instance, slice_make(source, source_n));
     uint64_t v = h.lo ^ ((uint64_t)cause * 0x9e3779b97f4a7c15u);
@@ -306,7 +307,8 @@ static void save_entry(const struct entry *e, struct store_batch *b, struct stor
     uint8_t *value = mem_alloc(record_size(&r));
     uint8_t key[KEY_BYTES];
     entry_key(e, key);
-    store_batch_put(b, meta, slice_make(key, sizeof key), slice_make(value, record_encode(&r, value)));
+    store_batch_put(b, meta, slice_make(key, sizeof key),
+                    slice_make(value, record_encode(&r, value)));
     free(value);
 }
 

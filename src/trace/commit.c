@@ -22,7 +22,13 @@
 #include "base/mem.h"
 #include "trace/trace_priv.h"
 
-enum { ALIVE_MS = 10000, STAGE_MIN = 64 << 10, STAGE_MAX = 2 << 20, CHECK_MS = 60000, GIVE_UP_MS = 3000 };
+enum {
+    ALIVE_MS = 10000,
+    STAGE_MIN = 64 << 10,
+    STAGE_MAX = 2 << 20,
+    CHECK_MS = 60000,
+    GIVE_UP_MS = 3000
+};
 #define DAY_US (UINT64_C(86400) * 1000000)
 
 /* ---- the stage ---- */

@@ -81,8 +81,8 @@ static void collect_buffer(struct device_list *l, const struct buffer_view *bv)
             l->ram_cap = l->ram_cap == 0 ? 256 : l->ram_cap * 2;
             l->ram = mem_realloc(l->ram, l->ram_cap * sizeof *l->ram);
         }
-        l->ram[l->ram_n++] = (struct ram_device){.client_id = r.client_id,
-                                                 .hash = buffer_device_hash(bv->b, i)};
+        l->ram[l->ram_n++] =
+            (struct ram_device){.client_id = r.client_id, .hash = buffer_device_hash(bv->b, i)};
     }
 }
 
@@ -257,7 +257,8 @@ static int count_items(const struct device_list *l, struct trace_devices *out)
     return rc;
 }
 
-int trace_devices(struct trace *t, const struct trace_devices_query *query, struct trace_devices *out)
+int trace_devices(struct trace *t, const struct trace_devices_query *query,
+                  struct trace_devices *out)
 {
     struct trace_devices_query q = *query;
     struct view v;

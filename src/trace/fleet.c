@@ -283,9 +283,11 @@ static int count_all(struct trace *t, const struct view *v, const struct trace_q
     uint64_t instance = hash64(q.instance) | 1;
     bool whole = page_unfiltered(&q);
     bool more = true;
-    while ((more = s->blocks < COUNT_BLOCKS && (whole || out->total <= TOTAL_EXACT)) && scan_block(s)) {
+    while ((more = s->blocks < COUNT_BLOCKS && (whole || out->total <= TOTAL_EXACT)) &&
+           scan_block(s)) {
         const struct block_head *h = &s->head;
-        if (whole && h->instance_hash == instance && h->min_us >= q.begin_us && h->max_us < q.end_us) {
+        if (whole && h->instance_hash == instance && h->min_us >= q.begin_us &&
+            h->max_us < q.end_us) {
             out->total += (uint64_t)(h->count - h->unidentified);
         } else if (scan_rows(s)) {
             for (size_t i = 0; i < s->row_n; i++) {

@@ -321,7 +321,8 @@ static int put_status(struct flush *f, struct store_sst *sst, const struct named
     int rc = 0;
     if (needs_stored(&s)) {
         rc = store_get(t->store, NULL, store_family(t->store, STORE_DEVICES), buf_slice(key), &old);
-        has = rc == 0 && status_decode(old, dev->instance, dev->client_id, &stored, &online, &update) == 0;
+        has = rc == 0 &&
+              status_decode(old, dev->instance, dev->client_id, &stored, &online, &update) == 0;
         rc = rc == -ENOENT ? 0 : rc;
     }
     status_fold_end(&s, has ? &stored : NULL, online);
@@ -459,7 +460,8 @@ static int tell_skipped(struct flush *f)
     store_batch_free(b);
     if (rc == 0) {
         (void)pthread_mutex_lock(&t->shared.lock);
-        t->shared.gaps = mem_realloc(t->shared.gaps, (t->shared.gap_n + 1) * sizeof *t->shared.gaps);
+        t->shared.gaps =
+            mem_realloc(t->shared.gaps, (t->shared.gap_n + 1) * sizeof *t->shared.gaps);
         t->shared.gaps[t->shared.gap_n++] = *g;
         (void)pthread_mutex_unlock(&t->shared.lock);
         log_warn("refused and unidentified connections passed their quota", "rows=%llu",

@@ -49,7 +49,8 @@ static void rehash(struct outage *o)
     }
 }
 
-static struct outage_entry *find_entry(const struct outage *o, const uint8_t channel[RECORD_CHANNEL_BYTES])
+static struct outage_entry *find_entry(const struct outage *o,
+                                       const uint8_t channel[RECORD_CHANNEL_BYTES])
 {
     if (o->slot_count == 0) {
         return NULL;
@@ -174,7 +175,8 @@ static void drop(struct trace *t, const struct record *r)
         count_dropped(t, r, 1);
         return;
     }
-    struct outage_entry *e = record_is_connect(r) ? NULL : find_entry(&t->commit.outage, r->channel);
+    struct outage_entry *e =
+        record_is_connect(r) ? NULL : find_entry(&t->commit.outage, r->channel);
     if (e != NULL && e->connect) {
         struct record connect; /* came and went meanwhile: both are dropped */
         if (record_decode(slice_make(e->bytes, e->n), &connect) == 0) {

@@ -23,7 +23,7 @@ struct block_stream {
     struct hash128 hash;
     char kind;
     bool ascending;
-    size_t segment;   /* next to open; counts from the end when descending */
+    size_t segment; /* next to open; counts from the end when descending */
     struct store_iter *it;
     struct buf value; /* the block at hand */
     struct block_head head;
@@ -34,7 +34,10 @@ struct block_stream {
 
 struct ram_stream {
     const struct view *v;
-    struct { uint32_t i; uint32_t buffer; } *rows; /* newest first */
+    struct {
+        uint32_t i;
+        uint32_t buffer;
+    } * rows; /* newest first */
     size_t n, cap, at;
     bool ascending;
 };
@@ -431,8 +434,8 @@ static void find_gaps(struct trace *t, const struct trace_query *q, struct trace
     out->complete = out->gap_count == 0;
 }
 
-static int device_steps(struct trace *t, const struct view *v, const struct trace_query *q, bool count,
-                        struct trace_page *out)
+static int device_steps(struct trace *t, const struct view *v, const struct trace_query *q,
+                        bool count, struct trace_page *out)
 {
     struct page_build p = {.arena = arena_new()};
     uint64_t total = 0;
@@ -502,7 +505,8 @@ int trace_follow(struct trace *t, struct slice instance, struct slice client_id,
                             .limit = limit == 0 ? 1 : limit,
                             .cursor = after};
     struct trace_page page = {0};
-    int rc = client_id.n == 0 ? query_fleet(t, &q, false, &page) : query_device(t, &q, false, &page);
+    int rc =
+        client_id.n == 0 ? query_fleet(t, &q, false, &page) : query_device(t, &q, false, &page);
     if (rc < 0) {
         trace_page_fini(&page);
         return rc;

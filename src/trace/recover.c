@@ -48,8 +48,7 @@ struct recovery {
 static struct seen *seen_slot(struct recovery *r, const uint8_t *channel)
 {
     size_t at = hash64(slice_make(channel, RECORD_CHANNEL_BYTES)) & (r->slot_count - 1);
-    while (r->slots[at].used &&
-           memcmp(r->slots[at].channel, channel, RECORD_CHANNEL_BYTES) != 0) {
+    while (r->slots[at].used && memcmp(r->slots[at].channel, channel, RECORD_CHANNEL_BYTES) != 0) {
         at = (at + 1) & (r->slot_count - 1);
     }
     return &r->slots[at];
@@ -116,8 +115,8 @@ static int buffer_at(struct trace *t, uint64_t segment_seq, uint64_t seq)
     struct buffer *b = t->shared.active;
     t->commit.segment_seq = segment_seq;
     t->commit.next_seq = seq;
-    if (b != NULL && (buffer_segment(b) != segment_seq ||
-                      buffer_first_seq(b) + buffer_visible(b) != seq)) {
+    if (b != NULL &&
+        (buffer_segment(b) != segment_seq || buffer_first_seq(b) + buffer_visible(b) != seq)) {
         if (buffer_visible(b) > 0 && !trace_freeze(t)) {
             return -ENOSPC;
         }
@@ -214,7 +213,8 @@ int recovery_replay(struct trace *t, uint64_t from)
     int rc = 0;
     for (size_t i = 0; i < t->shared.segment_n && rc == 0; i++) {
         const struct segment *seg = t->shared.segments[i];
-        uint64_t end = i + 1 < t->shared.segment_n ? t->shared.segments[i + 1]->first_seq : UINT64_MAX;
+        uint64_t end =
+            i + 1 < t->shared.segment_n ? t->shared.segments[i + 1]->first_seq : UINT64_MAX;
         if (seg->j != NULL && end > from) {
             rc = replay_segment(t, seg->first_seq, seg->j, from);
         }
@@ -240,7 +240,8 @@ static void add_source(struct trace *t, struct ring *ring, struct slice position
     *s = (struct source){.ring = ring, .pos = ring_tail(ring)};
     for (size_t at = 19; at + 16 <= position.n; at += 16) {
         uint64_t pos = get_le64(position.p + at + 8);
-        if (get_le64(position.p + at) == ring_epoch(ring) && pos > s->pos && pos <= ring_head(ring)) {
+        if (get_le64(position.p + at) == ring_epoch(ring) && pos > s->pos &&
+            pos <= ring_head(ring)) {
             s->pos = pos;
         }
     }
@@ -329,7 +330,8 @@ static int tell_collapsed(struct trace *t)
     struct slice prefix = slice_str(COLLAPSE_PREFIX);
     int rc = 0;
     for (store_iter_seek(it, prefix);
-         store_iter_valid(it) && slice_has_prefix(store_iter_key(it), prefix); store_iter_next(it)) {
+         store_iter_valid(it) && slice_has_prefix(store_iter_key(it), prefix);
+         store_iter_next(it)) {
         struct record r;
         if (record_decode(store_iter_value(it), &r) == 0) {
             commit_roll(t, clock_wall_us(), clock_mono_us());
@@ -438,7 +440,8 @@ static int load_gaps(struct trace *t)
     struct store_iter *it = store_iter_new(t->store, NULL, t->meta, 0);
     struct shared *s = &t->shared;
     for (store_iter_seek(it, prefix);
-         store_iter_valid(it) && slice_has_prefix(store_iter_key(it), prefix); store_iter_next(it)) {
+         store_iter_valid(it) && slice_has_prefix(store_iter_key(it), prefix);
+         store_iter_next(it)) {
         struct slice k = store_iter_key(it);
         struct slice v = store_iter_value(it);
         if (k.n == prefix.n + 8 && v.n == 24) {

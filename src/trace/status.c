@@ -59,8 +59,8 @@ void status_encode(const struct record *r, bool online, struct buf *out)
     buf_commit(out, STATUS_HEAD + record_encode(&bare, p + STATUS_HEAD));
 }
 
-int status_decode(struct slice value, struct slice instance, struct slice client_id, struct record *r,
-                  bool *online, uint64_t *update_us)
+int status_decode(struct slice value, struct slice instance, struct slice client_id,
+                  struct record *r, bool *online, uint64_t *update_us)
 {
     if (value.n < STATUS_HEAD || value.p[0] != STATUS_VERSION ||
         record_decode(slice_from(value, STATUS_HEAD), r) < 0) {
@@ -135,7 +135,7 @@ void status_fold_end(struct status_fold *f, const struct record *stored, bool st
         return;
     }
     set_last(f, stored, stored_online);
-    const struct record *end = stored_online ? find_ending(f, stored->channel)
+    const struct record *end = stored_online     ? find_ending(f, stored->channel)
                                : f->ending_n > 0 ? &f->endings[0]
                                                  : NULL;
     if (end != NULL && end->seq > stored->seq) {
@@ -169,7 +169,8 @@ void view_fold(const struct view *v, struct hash128 device, struct status_fold *
 }
 
 /* What an outage keeps back is newer than all of RAM. */
-static void fold_outage(struct trace *t, struct hash128 device, struct arena *a, struct status_fold *f)
+static void fold_outage(struct trace *t, struct hash128 device, struct arena *a,
+                        struct status_fold *f)
 {
     const struct outage *o = &t->commit.outage;
     (void)pthread_mutex_lock(&t->shared.lock);
@@ -203,7 +204,8 @@ static int fold_all(struct trace *t, const struct view *v, struct slice instance
     fold_outage(t, device, a, &f);
     view_fold(v, device, &f);
     status_key(instance, client_id, &key);
-    int rc = store_get(t->store, v->snap, store_family(t->store, STORE_DEVICES), buf_slice(&key), &value);
+    int rc = store_get(t->store, v->snap, store_family(t->store, STORE_DEVICES), buf_slice(&key),
+                       &value);
     bool has = rc == 0 && status_decode(value, instance, client_id, &stored, &online, &update) == 0;
     status_fold_end(&f, has ? &stored : NULL, online);
     rc = rc == -ENOENT ? 0 : rc;
@@ -220,8 +222,8 @@ static int fold_all(struct trace *t, const struct view *v, struct slice instance
     return rc;
 }
 
-int view_status(struct trace *t, const struct view *v, struct slice instance, struct slice client_id,
-                struct trace_status *out)
+int view_status(struct trace *t, const struct view *v, struct slice instance,
+                struct slice client_id, struct trace_status *out)
 {
     struct arena *a = arena_new();
     int rc = fold_all(t, v, instance, client_id, a, out);

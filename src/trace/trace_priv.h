@@ -22,7 +22,10 @@
 #include "trace/collapse.h"
 #include "trace/trace.h"
 
-enum { MAX_FROZEN = 1, MAX_INSTANCES = 64 }; /* fewer, larger buffers: fewer sorted runs to compact */
+enum {
+    MAX_FROZEN = 1,
+    MAX_INSTANCES = 64
+}; /* fewer, larger buffers: fewer sorted runs to compact */
 
 /* ---- intake.c: rings, jobs, waking ---- */
 
@@ -92,9 +95,9 @@ struct staged_block {
 /* A ring being drained. */
 struct source {
     struct ring *ring;
-    uint64_t pos;  /* behind the last record staged */
-    struct record head;  /* the next record, when has_head */
-    uint64_t head_end;   /* position behind it */
+    uint64_t pos;       /* behind the last record staged */
+    struct record head; /* the next record, when has_head */
+    uint64_t head_end;  /* position behind it */
     bool has_head;
 };
 
@@ -113,13 +116,13 @@ struct outage_entry {
 
 /* While the store refuses writes: what is kept of the records that could not be written (outage.c). */
 struct outage {
-    _Atomic bool active;      /* the last write failed */
-    bool dropping;            /* rings are drained into nothing */
-    bool by_flush;            /* it is the RAM buffers that can't be written out */
+    _Atomic bool active; /* the last write failed */
+    bool dropping;       /* rings are drained into nothing */
+    bool by_flush;       /* it is the RAM buffers that can't be written out */
     int error;
     unsigned tries;
     uint64_t since_ms, next_try_ms; /* monotonic */
-    struct trace_gap gap;     /* of what was dropped and not yet told */
+    struct trace_gap gap;           /* of what was dropped and not yet told */
     /* endings whose connect is stored, connects whose ending has not come: in order of arrival */
     struct outage_entry *kept;
     size_t kept_n, kept_cap, kept_first;
@@ -276,15 +279,16 @@ struct arena;
 /* A device's status as stored: online 1 | last update 8 | the record without its evidence. */
 void status_encode(const struct record *r, bool online, struct buf *out);
 int status_decode(struct slice value, struct slice instance, struct slice client_id,
-                  struct record *r, bool *online, uint64_t *update_us) __attribute__((warn_unused_result));
+                  struct record *r, bool *online, uint64_t *update_us)
+    __attribute__((warn_unused_result));
 uint64_t status_update_us(const struct record *r);
 /* The key of a device's status. */
 void status_key(struct slice instance, struct slice client_id, struct buf *out);
 
 /* Folds a device's records, newest first, into its status. Slices of the records are borrowed. */
 struct status_fold {
-    bool done;             /* a connect was found: older records don't matter */
-    bool found;            /* `last` is set */
+    bool done;  /* a connect was found: older records don't matter */
+    bool found; /* `last` is set */
     bool online;
     struct record last;
     struct record *endings; /* newer than the connect, newest first */
@@ -322,8 +326,9 @@ void view_close(struct trace *t, struct view *v);
 bool view_wants(const struct buffer_view *bv, const struct record *r);
 /* Folds what RAM knows of a device. */
 void view_fold(const struct view *v, struct hash128 device, struct status_fold *f);
-int view_status(struct trace *t, const struct view *v, struct slice instance, struct slice client_id,
-                struct trace_status *out) __attribute__((warn_unused_result));
+int view_status(struct trace *t, const struct view *v, struct slice instance,
+                struct slice client_id, struct trace_status *out)
+    __attribute__((warn_unused_result));
 /* The folded status, with its slices copied into `a`; out->memory is not set. */
 void status_fill(const struct status_fold *f, uint64_t update_us, struct arena *a,
                  struct trace_status *out);

@@ -53,7 +53,8 @@ static void take_references(struct trace *t, struct view *v)
 }
 
 /* The watermark of a family in this view's snapshot; none means that it holds nothing. */
-static int read_mark(struct trace *t, const struct view *v, struct store_cf *cf, struct block_mark *m)
+static int read_mark(struct trace *t, const struct view *v, struct store_cf *cf,
+                     struct block_mark *m)
 {
     struct slice value;
     int rc = cf == NULL ? -ENOENT : store_get(t->store, v->snap, cf, block_mark_key(), &value);

@@ -87,7 +87,8 @@ static void emit_connect(const char *client, uint64_t channel)
 
 static void emit_end(const char *client, uint64_t channel)
 {
-    struct ev e = {.client = client, .channel = channel, .cause = CAUSE_PEER_FIN, .connected_us = 5};
+    struct ev e = {
+        .client = client, .channel = channel, .cause = CAUSE_PEER_FIN, .connected_us = 5};
     fx_emit(&fx, channel % 2, &e);
 }
 
@@ -277,7 +278,8 @@ static void test_collapse(void **state)
         refuse("", "10.9.9.9:1", t0 + i, RECORD_UNIDENTIFIED);
     }
     for (unsigned i = 0; i < 100; i++) {
-        refuse("", i % 2 == 0 ? "[2001:db8::2]:5" : "[2001:db8::ffff]:5", t0 + i, RECORD_UNIDENTIFIED);
+        refuse("", i % 2 == 0 ? "[2001:db8::2]:5" : "[2001:db8::ffff]:5", t0 + i,
+               RECORD_UNIDENTIFIED);
     }
     fx_settle(&fx);
     uint64_t one = total_of("one", false);
@@ -300,7 +302,9 @@ static void test_collapse_table_is_bounded(void **state)
     for (unsigned i = 0; i < 100000; i++) {
         char peer[32];
         (void)snprintf(peer, sizeof peer, "10.%u.%u.%u:1", i >> 16, (i >> 8) & 255, i & 255);
-        struct record r = {.time_us = 60000000, .cause = CAUSE_HANDSHAKE_EMPTY, .peer = slice_str(peer),
+        struct record r = {.time_us = 60000000,
+                           .cause = CAUSE_HANDSHAKE_EMPTY,
+                           .peer = slice_str(peer),
                            .flags = RECORD_UNIDENTIFIED | RECORD_REFUSED};
         passed += collapse_take(c, &r);
     }
@@ -321,9 +325,12 @@ static void test_source(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"10.0.0.1:4711", "10.0.0.1"},         {"[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::/64"},
-        {"[::ffff:10.0.0.2]:80", "10.0.0.2"},  {"2001:db8::7", "2001:db8::/64"},
-        {"unix:/run/x", "unix"},               {"", ""},
+        {"10.0.0.1:4711", "10.0.0.1"},
+        {"[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::/64"},
+        {"[::ffff:10.0.0.2]:80", "10.0.0.2"},
+        {"2001:db8::7", "2001:db8::/64"},
+        {"unix:/run/x", "unix"},
+        {"", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char out[COLLAPSE_SOURCE_MAX];

@@ -72,7 +72,8 @@ static void connect_device(int d)
 
 static void random_event(void)
 {
-    static const enum cause endings[] = {CAUSE_KEEPALIVE_EXPIRED, CAUSE_CLIENT_NORMAL, CAUSE_PEER_FIN};
+    static const enum cause endings[] = {CAUSE_KEEPALIVE_EXPIRED, CAUSE_CLIENT_NORMAL,
+                                         CAUSE_PEER_FIN};
     int d = rnd(3) == 0 ? (int)rnd(2) : (int)rnd(DEVICES); /* two are hot */
     struct model_device *m = &devices[d];
     now_us += 1 + rnd(4000000);
@@ -241,7 +242,8 @@ static void test_random(void **state)
     fx_open(&fx);
     now_us = clock_wall_us() - UINT64_C(12) * 3600 * 1000000;
     for (int d = 0; d < DEVICES; d++) {
-        (void)snprintf(devices[d].name, sizeof devices[d].name, "GID_%c@@@dev%d", d % 3 == 0 ? 'b' : 'a', d);
+        (void)snprintf(devices[d].name, sizeof devices[d].name, "GID_%c@@@dev%d",
+                       d % 3 == 0 ? 'b' : 'a', d);
     }
     for (int i = 0; i < EVENTS; i++) {
         random_event();
@@ -306,7 +308,10 @@ static void test_range_and_open(void **state)
     assert_int_equal(p.open_since_us, t0);
     trace_page_fini(&p);
 
-    e = (struct ev){.client = "d", .channel = 7, .time_us = t0 + 3000000, .connected_us = t0,
+    e = (struct ev){.client = "d",
+                    .channel = 7,
+                    .time_us = t0 + 3000000,
+                    .connected_us = t0,
                     .cause = CAUSE_PEER_FIN};
     fx_emit(&fx, 0, &e);
     fx_settle(&fx);

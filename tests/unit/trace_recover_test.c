@@ -13,7 +13,7 @@ enum { DEVICES = 40, MAX_EVENTS = 2000000, ROUNDS = 25 };
 
 /* What the children did, in memory that outlives them. */
 struct shared_model {
-    _Atomic uint64_t emitted; /* uids below were offered to trace_emit() … */
+    _Atomic uint64_t emitted;       /* uids below were offered to trace_emit() … */
     _Atomic bool taken[MAX_EVENTS]; /* … which took these */
     uint64_t channel[DEVICES], connected_us[DEVICES];
     uint64_t next_channel;
@@ -77,7 +77,8 @@ static void run_child(const char *failpoints, uint64_t events)
         int d = (int)rnd(DEVICES);
         if (m->channel[d] == 0) {
             m->connected_us[d] = clock_wall_us();
-            m->channel[d] = ++m->next_channel; /* before the emit: a kill in between emits nothing */
+            m->channel[d] =
+                ++m->next_channel; /* before the emit: a kill in between emits nothing */
             emit(d, m->channel[d], 0, CAUSE_ACCEPTED_NEW);
         } else {
             emit(d, m->channel[d], m->connected_us[d], CAUSE_PEER_FIN);
@@ -196,7 +197,8 @@ static void test_kill(void **state)
         if (round % 4 == 1) {
             (void)snprintf(failpoints, sizeof failpoints, "flush.crash_at=%d", (int)(1 + rnd(5)));
         } else if (round % 4 == 2) {
-            (void)snprintf(failpoints, sizeof failpoints, "replay.crash_after=%d", (int)(1 + rnd(400)));
+            (void)snprintf(failpoints, sizeof failpoints, "replay.crash_after=%d",
+                           (int)(1 + rnd(400)));
         }
         fx.opt.loops = (unsigned)(1 + rnd(3)); /* rings of loops that are no more are drained too */
         unsigned ms = (unsigned)(rnd(60) + 1);
@@ -301,8 +303,8 @@ static void test_truncated(void **state)
     assert_int_equal(stat(wal, &st), 0);
     uint64_t before = 0;
     for (off_t cut = 0; cut <= st.st_size; cut += cut == 0 || cut + st.st_size / 24 < st.st_size
-                                                     ? st.st_size / 24 + 1
-                                                     : st.st_size - cut + (cut == st.st_size)) {
+                                                      ? st.st_size / 24 + 1
+                                                      : st.st_size - cut + (cut == st.st_size)) {
         char cutwal[160];
         (void)snprintf(fx.dir, sizeof fx.dir, "%s.cut", base);
         copy_all(base, fx.dir);

@@ -36,7 +36,10 @@ static void one_session(void)
     channel++;
     uint64_t now = clock_wall_us();
     struct ev c = {.client = "d", .channel = channel, .time_us = now, .cause = CAUSE_ACCEPTED_NEW};
-    struct ev e = {.client = "d", .channel = channel, .time_us = now, .connected_us = now,
+    struct ev e = {.client = "d",
+                   .channel = channel,
+                   .time_us = now,
+                   .connected_us = now,
                    .cause = CAUSE_CLIENT_NORMAL};
     fx_emit(&fx, 0, &c);
     fx_emit(&fx, 0, &e);
@@ -166,8 +169,11 @@ static void test_refused_have_a_quota(void **state)
     for (unsigned i = 0; i < 3; i++) {
         char peer[32];
         (void)snprintf(peer, sizeof peer, "10.0.0.%u:1", i);
-        struct ev e = {.client = "d", .channel = i, .cause = CAUSE_AUTH_BAD_PASSWORD,
-                       .flags = RECORD_REFUSED, .peer = peer};
+        struct ev e = {.client = "d",
+                       .channel = i,
+                       .cause = CAUSE_AUTH_BAD_PASSWORD,
+                       .flags = RECORD_REFUSED,
+                       .peer = peer};
         fx_emit(&fx, 0, &e);
         fx_settle(&fx);
         shift(2000000);
@@ -202,7 +208,10 @@ int main(void)
 {
 #define T(x) cmocka_unit_test_setup_teardown(x, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_2035),   T(test_journal_goes_before_blocks), T(test_by_size), T(test_refused_have_a_quota),
+        T(test_2035),
+        T(test_journal_goes_before_blocks),
+        T(test_by_size),
+        T(test_refused_have_a_quota),
         T(test_drop_under_a_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
