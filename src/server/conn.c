@@ -460,15 +460,7 @@ void conn_put_payload(struct conn *c, struct message *m)
     message_ref(m);
     c->refs[c->ref_count++] =
         (struct out_ref){.msg = m, .at = c->out_taken + buf_len(&c->out), .done = 0};
-}
-
-uint64_t conn_output_bytes(const struct conn *c)
-{
-    uint64_t n = buf_len(&c->out);
-    for (unsigned i = 0; i < c->ref_count; i++) {
-        n += c->refs[i].msg->payload_len - c->refs[i].done;
-    }
-    return n;
+    c->ref_bytes += m->payload_len;
 }
 
 /* The next pieces of the output in order: bytes of `out`, payloads between them. */
@@ -511,6 +503,7 @@ static void written(struct conn *c, size_t n)
         uint32_t left = r->msg->payload_len - r->done;
         uint32_t part = n < left ? (uint32_t)n : left;
         r->done += part;
+        c->ref_bytes -= part;
         n -= part;
         if (r->done < r->msg->payload_len) {
             break;

@@ -31,6 +31,7 @@
 #include "trace/record.h"
 #include "trace/trace.h"
 
+enum { OUT_REFS_MAX = 32 * 1024 };
 enum { READ_BYTES = 64 * 1024, SMALL_PAYLOAD = 1024, SPARE_BYTES_MAX = 8 * 1024 * 1024 };
 
 struct worker;
@@ -105,6 +106,7 @@ struct conn {
     } peer;
     uint8_t channel[RECORD_CHANNEL_BYTES];
     uint64_t out_taken; /* bytes of `out` that were ever taken from its start */
+    uint64_t ref_bytes; /* unsent bytes of the payloads in `refs` */
     uint64_t accepted_us, connected_us;
     uint64_t last_in_ms, last_out_ms;
     uint64_t bytes_in, bytes_out;
@@ -306,11 +308,17 @@ static inline void count_sub(_Atomic uint64_t *c, uint64_t n)
                           memory_order_relaxed);
 }
 
+/* ---- server.c ---- */
+/* server_start() up to the threads: the workers, with what the store has. 0 or a negative errno. */
+int server_build(struct server *s) __attribute__((warn_unused_result));
+
 /* ---- worker.c ---- */
 int worker_new(struct worker **out, struct server *s, unsigned index)
     __attribute__((warn_unused_result));
 void worker_free(struct worker *w);
 void worker_start(struct worker *w);
+/* Its thread, before the first round: wills of a crash, $SYS. */
+void worker_begin(struct worker *w);
 /* Any thread: mail that is always taken. */
 void worker_post(struct worker *w, struct mail *m);
 /* The worker that owns a client. */
@@ -322,7 +330,8 @@ void worker_buf_give(struct worker *w, struct buf *b);
 
 /* ---- sessions.c: the worker's sessions by key ---- */
 void session_map_init(struct session_map *m);
-void session_map_fini(struct session_map *m);
+/* Frees the sessions, too: loop `loop`'s. */
+void session_map_fini(struct session_map *m, struct topics *t, unsigned loop);
 struct session *session_map_find(const struct session_map *m, uint64_t hash, uint32_t instance,
                                  struct slice client_id);
 void session_map_put(struct session_map *m, struct session *s);
@@ -359,15 +368,19 @@ static inline struct buf *conn_out(struct conn *c);
 /* Output was added: flush at the round's end. */
 void conn_dirty(struct conn *c);
 void conn_flush(struct conn *c);
-/* Room for QoS 0: less than max_output_bytes unsent. */
+/* Bytes unsent, referenced payloads too. */
+static inline uint64_t conn_output_bytes(const struct conn *c)
+{
+    return buf_len(&c->out) + c->ref_bytes;
+}
+/* Room for another message: less than max_output_bytes unsent, and few enough pieces to count. */
 static inline bool conn_has_room(const struct conn *c)
 {
-    return buf_len(&c->out) < (size_t)c->w->server->config->max_output_bytes;
+    return conn_output_bytes(c) < c->w->server->config->max_output_bytes &&
+           c->ref_count < OUT_REFS_MAX;
 }
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
-/* Bytes unsent, referenced payloads too. */
-uint64_t conn_output_bytes(const struct conn *c);
 void conn_put_payload(struct conn *c, struct message *m);
 void conn_hold(struct conn *c);
 void conn_unhold(struct conn *c);
