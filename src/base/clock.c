@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "base/failpoint.h"
+
 static _Atomic int64_t wall_shift_us;
 
 static uint64_t read_us(clockid_t id)
@@ -26,6 +28,7 @@ uint64_t clock_mono_us(void)
 uint64_t clock_wall_us(void)
 {
     int64_t shift = atomic_load_explicit(&wall_shift_us, memory_order_relaxed);
+    shift += failpoint_value("clock.shift_ms") * 1000;
     return read_us(CLOCK_REALTIME) + (uint64_t)shift;
 }
 

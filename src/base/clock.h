@@ -11,10 +11,11 @@
 uint64_t clock_mono_ms(void);
 uint64_t clock_mono_us(void);
 
-/* CLOCK_REALTIME in µs since 1970 UTC. May step. Any thread. Tests shift it by clock_wall_shift(). */
+/* CLOCK_REALTIME in µs since 1970 UTC. May step. Any thread. Tests shift it by clock_wall_shift() or by the
+ * failpoint clock.shift_ms. */
 uint64_t clock_wall_us(void);
 
-/* Adds `us` to what clock_wall_us() returns from now on: fault injection only (failpoint `clock`). */
+/* Adds `us` to what clock_wall_us() returns from now on: fault injection only. */
 void clock_wall_shift(int64_t us);
 
 #endif
