@@ -66,7 +66,7 @@ int server_new(struct server **out, const struct server_parts *parts, struct con
     return 0;
 }
 
-int server_start(struct server *s)
+int server_build(struct server *s)
 {
     int err = 0;
     for (unsigned i = 0; i < s->worker_count && err == 0; i++) {
@@ -78,6 +78,16 @@ int server_start(struct server *s)
     for (unsigned i = 0; i < s->worker_count && err == 0; i++) {
         err = acceptors_start(s->workers[i]);
     }
+    /* What another number of loops made copies of is stored before anyone can acknowledge the original. */
+    for (unsigned i = 0; i < s->worker_count && err == 0; i++) {
+        persist_flush(s->workers[i]);
+    }
+    return err;
+}
+
+int server_start(struct server *s)
+{
+    int err = server_build(s);
     if (err != 0) {
         return err;
     }

@@ -24,7 +24,7 @@ void session_map_init(struct session_map *m)
     *m = (struct session_map){.slot = mem_new(64, sizeof(struct session *)), .mask = 63};
 }
 
-void session_map_fini(struct session_map *m)
+void session_map_fini(struct session_map *m, struct topics *t, unsigned loop)
 {
     for (uint64_t i = 0; m->slot != NULL && i <= m->mask; i++) {
         struct session *s = m->slot[i];
@@ -33,6 +33,7 @@ void session_map_fini(struct session_map *m)
         }
         while (s->subs != NULL) {
             struct topic_sub *sub = s->subs;
+            topics_remove(t, loop, sub);
             session_sub_unlink(s, sub);
             free(sub);
         }

@@ -76,7 +76,7 @@ void worker_free(struct worker *w)
     }
     drop_mail(&w->inbox);
     drop_mail(&w->control);
-    session_map_fini(&w->sessions);
+    session_map_fini(&w->sessions, w->server->topics, w->index);
     persist_fini(w);
     while (w->orphan_wills != NULL) {
         struct orphan_will *o = w->orphan_wills;
@@ -95,12 +95,18 @@ void worker_free(struct worker *w)
     free(w);
 }
 
+void worker_begin(struct worker *w)
+{
+    persist_orphan_wills(w);
+    sys_start(w);
+    loop_wake(w->loop); /* a round, for the mail and the batch of those wills */
+}
+
 static void *run(void *arg)
 {
     struct worker *w = arg;
     qsbr_online(&w->server->qsbr, w->index);
-    persist_orphan_wills(w);
-    sys_start(w);
+    worker_begin(w);
     loop_run(w->loop);
     qsbr_offline(&w->server->qsbr, w->index);
     return NULL;
