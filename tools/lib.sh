@@ -88,7 +88,7 @@ build_console() {
     printf '%s\n' "$sources" >"$stamp"
 }
 
-# build_c DIR [meson options]: the C programs into DIR.
+# build_c DIR [meson options]: the C programs into DIR; $only, if set, is the one that is wanted.
 build_c() {
     dir=$1
     shift
@@ -103,8 +103,8 @@ build_c() {
     fi
     quiet=--quiet
     [ ! -t 1 ] || quiet=
-    # shellcheck disable=SC2086  # one word or none
-    ninja -C "$dir" $quiet || die "the build in $dir/ failed"
+    # shellcheck disable=SC2086  # one word or none each
+    ninja -C "$dir" $quiet ${only:-} || die "the build in $dir/ failed"
 }
 
 build_all() {
