@@ -149,6 +149,21 @@ static inline void fx_settle(struct fx *f)
     }
 }
 
+/* Until every frozen buffer is in the store. */
+static inline void fx_wait_flushed(struct fx *f)
+{
+    unsigned n = 1;
+    for (int i = 0; n > 0; i++) {
+        assert_true(i < 5000);
+        (void)pthread_mutex_lock(&f->trace->shared.lock);
+        n = f->trace->shared.frozen_n;
+        (void)pthread_mutex_unlock(&f->trace->shared.lock);
+        fx_nap(1);
+    }
+    (void)pthread_mutex_lock(&f->trace->maintain.busy);
+    (void)pthread_mutex_unlock(&f->trace->maintain.busy);
+}
+
 static inline uint64_t fx_uid(const struct record *r)
 {
     struct evidence_item it;

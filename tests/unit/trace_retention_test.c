@@ -46,22 +46,6 @@ static void one_session(void)
     fx_settle(&fx);
 }
 
-static void wait_flushed(void)
-{
-    for (int i = 0;; i++) {
-        (void)pthread_mutex_lock(&fx.trace->shared.lock);
-        unsigned n = fx.trace->shared.frozen_n;
-        (void)pthread_mutex_unlock(&fx.trace->shared.lock);
-        if (n == 0) {
-            break;
-        }
-        assert_true(i < 5000);
-        fx_nap(1);
-    }
-    (void)pthread_mutex_lock(&fx.trace->maintain.busy);
-    (void)pthread_mutex_unlock(&fx.trace->maintain.busy);
-}
-
 /* `n` segments, each with a session, a day apart. */
 static void make_days(int n)
 {
@@ -70,7 +54,7 @@ static void make_days(int n)
             shift((int64_t)DAY_US);
         }
         one_session();
-        wait_flushed();
+        fx_wait_flushed(&fx);
     }
     assert_int_equal(fx.trace->shared.segment_n, n);
 }
@@ -101,7 +85,7 @@ static void test_2035(void **state)
     assert_int_equal(history(), 10);
     shift((int64_t)(10 * 365 * DAY_US));
     one_session(); /* the step makes a segment, and a pause */
-    wait_flushed();
+    fx_wait_flushed(&fx);
     uint64_t wall = clock_wall_us();
     uint64_t mono = trace_mono_ms();
     step(wall, mono);
@@ -178,7 +162,7 @@ static void test_refused_have_a_quota(void **state)
         fx_settle(&fx);
         shift(2000000);
         one_session();
-        wait_flushed();
+        fx_wait_flushed(&fx);
         shift(2000000);
     }
     struct trace_query q = fx_query("d");
