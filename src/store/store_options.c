@@ -91,7 +91,8 @@ static void set_blocks(rocksdb_options_t *o)
     rocksdb_options_set_level0_stop_writes_trigger(o, 100);
     rocksdb_options_set_prefix_extractor(
         o, rocksdb_slicetransform_create_fixed_prefix(STORE_BLOCKS_PREFIX));
-    set_zstd(o);
+    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+    rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
 }
 
 static void init_families(struct engine_options *o, uint64_t memory_bytes)

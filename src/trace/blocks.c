@@ -59,7 +59,7 @@ void block_journal_encode(struct block_packer *p, const struct block_head *h, st
     assert(payload.n > 0 && payload.n <= BLOCK_BYTES && h->count > 0);
     size_t bound = ZSTD_compressBound(payload.n);
     uint8_t *at = buf_reserve(out, JOURNAL_HEAD + bound);
-    size_t n = ZSTD_compressCCtx(p->c, at + JOURNAL_HEAD, bound, payload.p, payload.n, 1);
+    size_t n = ZSTD_compressCCtx(p->c, at + JOURNAL_HEAD, bound, payload.p, payload.n, -3);
     bool packed = !ZSTD_isError(n) && n < payload.n;
     if (!packed) {
         memcpy(at + JOURNAL_HEAD, payload.p, payload.n);
