@@ -78,6 +78,25 @@ def broker(request):
     shared.stop()
 
 
+_figures = []
+
+
+@pytest.fixture
+def figures(request, record_property):
+    """figures(text): shown at the end of the run, and kept in the report."""
+
+    def say(text):
+        _figures.append(f"{request.node.name}: {text}")
+        record_property("figures", text)
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in _figures:
+        terminalreporter.write_line(line)
+
+
 @pytest.fixture
 def name():
     """A client ID or topic of this test's own."""

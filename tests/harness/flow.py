@@ -1,0 +1,163 @@
+"""
+QoS 1 and 2 flows that outlive the broker: a publisher that repeats what was not acknowledged, a subscriber that
+counts. Both keep MQTT's client side state while the broker is killed, as a good client with a file would.
+"""
+
+import socket
+import threading
+
+from harness import raw
+
+GONE = (raw.Closed, OSError, socket.timeout)
+
+
+class Party(threading.Thread):
+    """One connection's life in a thread; `failure` is what must not have happened."""
+
+    def __init__(self, broker, client_id, started=None):
+        super().__init__(daemon=True)
+        self.broker, self.client_id, self.started = broker, client_id, started
+        self.failure = None
+        self.quit = threading.Event()
+
+    def run(self):
+        try:
+            with raw.Client(self.broker, seconds=0.1) as client:
+                client.seconds = 10
+                self.session_present = client.login(self.client_id, clean=False)
+                if self.started is not None:
+                    self.started.set()
+                self.live(client)
+        except GONE:
+            pass
+        except Exception as e:  # noqa: BLE001  # told by end()
+            self.failure = e
+
+    def receive(self, client):
+        """The next packet, or None after a moment without one."""
+        try:
+            return client.receive(seconds=0.05)
+        except socket.timeout:
+            return None
+
+    def end(self):
+        self.quit.set()
+        self.join(30)
+        assert not self.is_alive()
+        if self.failure is not None:
+            raise self.failure
+
+
+class PublisherState:
+    """What a publisher remembers across connections."""
+
+    def __init__(self, client_id, topic, qos, padding=0):
+        self.padding = padding
+        self.client_id, self.topic, self.qos = client_id, topic, qos
+        self.next = 0
+        self.sent = 0
+        self.unacknowledged = {}  # packet ID -> (number, "sent" or "released")
+        self.acknowledged = set()  # numbers: the broker has answered PUBACK or PUBREC
+        self.repeated = 0
+
+    def payload(self, number):
+        return f"{self.client_id} {number} ".ljust(self.padding, ".")
+
+
+class Publisher(Party):
+    """Publishes while `flowing` is set and keeps up to 20 messages in flight; ends when all is acknowledged."""
+
+    def __init__(self, broker, state, flowing):
+        super().__init__(broker, state.client_id)
+        self.state, self.flowing = state, flowing
+
+    def live(self, client):
+        s = self.state
+        for packet_id, (number, stage) in sorted(s.unacknowledged.items(), key=lambda e: e[1][0]):
+            s.repeated += 1
+            if stage == "sent":
+                client.send(raw.publish(s.topic, s.payload(number), s.qos, packet_id, dup=True))
+            else:
+                client.send(raw.ack(raw.PUBREL, packet_id))
+        while not self.quit.is_set():
+            while self.flowing.is_set() and len(s.unacknowledged) < 20:
+                packet_id = s.next % 65535 + 1
+                while packet_id in s.unacknowledged:
+                    packet_id = packet_id % 65535 + 1
+                s.unacknowledged[packet_id] = (s.next, "sent")
+                s.next += 1
+                client.send(raw.publish(s.topic, s.payload(s.next - 1), s.qos, packet_id))
+            if not s.unacknowledged and not self.flowing.is_set():
+                client.bye()
+                return
+            got = self.receive(client)
+            if got is not None:
+                self.take(client, got)
+
+    def take(self, client, got):
+        s = self.state
+        number, stage = s.unacknowledged.get(got.packet_id, (None, None))
+        if got.kind == raw.PUBACK:
+            assert s.qos == 1 and number is not None
+            s.acknowledged.add(number)
+            del s.unacknowledged[got.packet_id]
+        elif got.kind == raw.PUBREC:
+            assert s.qos == 2 and number is not None
+            s.acknowledged.add(number)
+            s.unacknowledged[got.packet_id] = (number, "released")
+            client.send(raw.ack(raw.PUBREL, got.packet_id))
+        elif got.kind == raw.PUBCOMP:
+            assert stage == "released"
+            del s.unacknowledged[got.packet_id]
+        else:
+            raise AssertionError(f"unexpected {got}")
+
+
+class SubscriberState:
+    def __init__(self, client_id):
+        self.client_id = client_id
+        self.payloads = []
+        self.unreleased = set()  # packet IDs of QoS 2 whose PUBREL has not come
+
+
+class Subscriber(Party):
+    """Receives and acknowledges until end()."""
+
+    def __init__(self, broker, state, started=None):
+        super().__init__(broker, state.client_id, started)
+        self.state = state
+
+    def live(self, client):
+        while not self.quit.is_set():
+            got = self.receive(client)
+            if got is not None:
+                self.take(client, got)
+        client.bye()
+
+    def take(self, client, got):
+        s = self.state
+        if got.kind == raw.PUBREL:
+            s.unreleased.discard(got.packet_id)
+            client.send(raw.ack(raw.PUBCOMP, got.packet_id))
+            return
+        assert got.kind == raw.PUBLISH, got
+        if got.qos < 2 or got.packet_id not in s.unreleased:
+            s.payloads.append(tuple(got.payload.decode().split(" ", 2)[:2]))
+        if got.qos == 1:
+            client.send(raw.ack(raw.PUBACK, got.packet_id))
+        elif got.qos == 2:
+            s.unreleased.add(got.packet_id)
+            client.send(raw.ack(raw.PUBREC, got.packet_id))
+
+
+def subscribe_durably(broker, client_id, topic, qos):
+    with raw.Client(broker) as c:
+        c.login(client_id, clean=False)
+        c.send(raw.subscribe(1, (topic, qos)))
+        assert c.receive(raw.SUBACK).body[2] == qos
+        c.bye()
+
+
+def numbers(payloads, client_id):
+    """What came from one publisher, in order of arrival."""
+    return [int(n) for who, n in payloads if who == client_id]
