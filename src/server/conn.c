@@ -19,7 +19,7 @@
 #include "base/mem.h"
 #include "server/server_priv.h"
 
-enum { IN_CHUNK = 4096, EARLY_FLUSH_BYTES = 256 * 1024, MAX_IOV = 32 };
+enum { IN_CHUNK = 4096, LINGER_READS = 4, EARLY_FLUSH_BYTES = 256 * 1024, MAX_IOV = 32 };
 
 static void on_timer(struct timer *t);
 static void on_io(struct loop_io *io, uint32_t events);
@@ -326,11 +326,11 @@ static void peek_end(struct conn *c)
 /* It said DISCONNECT: its own close ends the connection without a TIME_WAIT of ours. */
 static void linger_read(struct conn *c)
 {
-    ssize_t n;
-    do {
+    ssize_t n = 1;
+    for (int i = 0; i < LINGER_READS && n > 0; i++) {
         n = c->stream.ops->read(&c->stream, c->w->discard_buf, sizeof c->w->discard_buf);
-    } while (n > 0);
-    if (n != -EAGAIN) {
+    }
+    if (n != -EAGAIN) { /* its end, or it goes on sending */
         conn_linger_end(c);
     }
 }
@@ -412,7 +412,7 @@ static void keepalive_check(struct conn *c)
             return;
         }
         deadline = keepalive_deadline(c, &limit_ms);
-        if (now >= deadline) {
+        if (now >= deadline && (c->flags & CONN_PAUSED) == 0) {
             end_no_heart(c, limit_ms, now);
             return;
         }

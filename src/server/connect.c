@@ -270,6 +270,35 @@ static void accept_session(struct conn *c, const struct mqtt_connect *p, struct 
     session_attach(w, s, c);
 }
 
+/* What a takeover said of the loser stays with the winner while that waits for room. */
+static void evidence_keep(struct conn *c, const struct evidence *e, uint16_t n)
+{
+    if (n > 0) {
+        c->ending = mem_alloc(n);
+        c->ending_len = n;
+        memcpy(c->ending, e->bytes, n);
+    }
+}
+
+static void evidence_kept(struct conn *c, struct evidence *e)
+{
+    evidence_init(e);
+    if (c->ending != NULL) {
+        memcpy(e->bytes, c->ending, c->ending_len);
+        e->n = c->ending_len;
+        free(c->ending);
+        c->ending = NULL;
+    }
+}
+
+/* Settings may have changed since it was authenticated. */
+static bool still_allowed(struct conn *c)
+{
+    struct auth *a = c->w->server->auth;
+    return auth_identity_version(c->identity) == auth_version(a) ||
+           auth_identity_refresh(a, &c->identity) == 0;
+}
+
 static void connect_accept(struct conn *c)
 {
     struct worker *w = c->w;
@@ -282,12 +311,18 @@ static void connect_accept(struct conn *c)
         hold(c);
         return;
     }
-    evidence_init(&e);
+    evidence_kept(c, &e);
+    if (!still_allowed(c)) {
+        refuse(c, p.version, 5, CAUSE_AUTH_REVOKED, &e);
+        return;
+    }
     struct session *s = session_map_find(&w->sessions, hash, 0, id);
     if (s != NULL && s->conn != NULL) {
+        evidence_init(&e);
         take_over(c, s->conn, &e);
         s = session_map_find(&w->sessions, hash, 0, id);
     }
+    uint16_t of_takeover = e.n;
     evidence_u64(&e, EV_KEEPALIVE_ASKED, p.keepalive);
     evidence_u64(&e, EV_KEEPALIVE_GRANTED, p.keepalive);
     evidence_u64(&e, EV_CLEAN_SESSION, p.clean_start);
@@ -296,6 +331,7 @@ static void connect_accept(struct conn *c)
                  now_us > c->accepted_us ? (now_us - c->accepted_us) / 1000 : 0);
     bool resumed = s != NULL && !p.clean_start;
     if (!conn_record_accepted(c, resumed ? CAUSE_ACCEPTED_RESUMED : CAUSE_ACCEPTED_NEW, &e)) {
+        evidence_keep(c, &e, of_takeover);
         hold(c);
         return;
     }

@@ -152,7 +152,8 @@ bool conn_record_accepted(struct conn *c, enum cause cause, const struct evidenc
     r.client_id = id.client_id;
     r.detail = slice_make(e->bytes, e->n);
     r.flags |= e->truncated ? RECORD_TRUNCATED : 0;
-    if (!trace_emit(c->w->server->trace, c->w->index, &r)) {
+    /* never before an ending that waits, though this one may be small enough */
+    if (!list_empty(&c->w->unrecorded) || !trace_emit(c->w->server->trace, c->w->index, &r)) {
         return false;
     }
     c->connected_us = r.time_us;
@@ -261,7 +262,10 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     c->state = CONN_ENDED;
     list_del(&c->dirty);
     list_del(&c->queue);
+    free(c->ending); /* a takeover's evidence, if it was held */
+    c->ending = NULL;
     if (c->session != NULL && c->session->will != NULL) {
+        c->session->conn = NULL; /* it gets no will any more, its own neither */
         if (!normal) {
             evidence_u64(&all, EV_WILL_SENT, 1);
         }

@@ -100,13 +100,17 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
     }
     uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
     if (p->qos == 2) {
-        if (!session_in_add(s, p->packet_id)) {
-            deliver = false;
-        } else if (session_in_count(s) > w->server->config->receive_maximum) {
+        bool fresh = session_in_add(s, p->packet_id);
+        deliver = deliver && fresh;
+        if (fresh && session_in_count(s) > w->server->config->receive_maximum) {
             end_receive_maximum(c, session_in_count(s));
             return;
-        } else if (session_durable(s)) {
-            persist_in_id(w, s, p->packet_id, true);
+        }
+        if (session_durable(s)) {
+            /* a repetition waits, too: what came on an earlier connection may not be stored yet */
+            if (fresh) {
+                persist_in_id(w, s, p->packet_id, true);
+            }
             persist_wait(w, WAIT_ACK, c, NULL, number, NULL);
             r.waits++;
         }
@@ -191,9 +195,12 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
         conn_end_bad(c, &err, f, whole);
         return;
     }
-    if (session_in_remove(s, a.packet_id) && session_durable(s)) {
-        /* forgotten for good before the client may use the ID again */
-        persist_in_id(c->w, s, a.packet_id, false);
+    bool known = session_in_remove(s, a.packet_id);
+    if (session_durable(s)) {
+        /* forgotten for good before the client may use the ID again; by an earlier PUBREL, too */
+        if (known) {
+            persist_in_id(c->w, s, a.packet_id, false);
+        }
         persist_wait(c->w, WAIT_PUBCOMP, c, NULL, a.packet_id, NULL);
         return;
     }

@@ -249,7 +249,11 @@ static void load_entry(struct restore *r, struct slice key, struct slice value)
         return;
     }
     struct message *m = l == NULL ? NULL : l->msg;
+    bool copies_wait = !list_empty(&s->dirty);
     session_restore(s, order, m, value.p[1], value.p[2] != 0, state, get_be32(value.p + 4));
+    if (copies_wait) {
+        s->persist_from = s->out->head;
+    }
     if (l != NULL && l->worker != w->index) {
         restore_copy(w, s, order, m);
     } else if (m != NULL) {

@@ -98,7 +98,8 @@ struct conn {
     struct out_ref *refs;
     struct publisher *pub;
     char *assigned_id; /* to a client that named none; until it has its session */
-    uint8_t *ending;   /* the encoded record of an ending that found no room in the ring */
+    uint8_t *
+        ending; /* the record of an ending that found no room in the ring; of a held winner: its takeover */
     union {
         struct sockaddr sa;
         struct sockaddr_in in4;
