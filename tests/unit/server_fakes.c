@@ -54,6 +54,10 @@ bool trace_emit(struct trace *t, unsigned loop, const struct record *r)
     if (fake_trace.frozen) {
         return true;
     }
+    if (fake_trace.misses > 0) {
+        fake_trace.misses--;
+        return false;
+    }
     if (fake_trace.room == 0) {
         return false;
     }

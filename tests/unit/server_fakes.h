@@ -12,9 +12,10 @@
 
 /* ---- the trace: records that were emitted, in order; batches on their way to the store ---- */
 struct fake_trace {
-    uint32_t room; /* records that still fit; UINT32_MAX: no end of it */
-    bool hold;     /* batches wait for fake_commit() */
-    bool frozen;   /* the process has died: nothing reaches trace or store any more */
+    unsigned misses; /* so many records find no room first: larger than what came before */
+    uint32_t room;   /* records that still fit; UINT32_MAX: no end of it */
+    bool hold;       /* batches wait for fake_commit() */
+    bool frozen;     /* the process has died: nothing reaches trace or store any more */
     struct store *store;
     struct record *records; /* decoded; their slices live until fake_trace_clear() */
     uint8_t **bytes;

@@ -166,23 +166,25 @@ static void edge(struct harness *h, const struct client *c)
     }
 }
 
-/* What a read left behind is as what arrives behind it. */
-static void edges_of_reads(struct harness *h)
+/* What a read left behind is as what arrives behind it. True: something was. */
+static bool edges_of_reads(struct harness *h)
 {
+    bool any = false;
     for (unsigned i = 0; i < h->client_count; i++) {
         struct client *c = h->clients[i];
         if (c->read_seen != c->mem.in_at) {
             c->read_seen = c->mem.in_at;
             edge(h, c);
+            any = true;
         }
     }
+    return any;
 }
 
 static bool round_of(struct harness *h, unsigned worker)
 {
     bool more = fake_loop_round(h->server->workers[worker]->loop);
-    edges_of_reads(h);
-    return more;
+    return edges_of_reads(h) || more;
 }
 
 void h_round(struct harness *h, unsigned worker)
