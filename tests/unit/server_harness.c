@@ -37,7 +37,6 @@ void h_init(struct harness *h)
                                 .max_connections = 1000,
                                 .max_packet_size = 1 << 20,
                                 .connect_timeout_ms = 10000,
-                                .max_keepalive = 65535,
                                 .receive_maximum = 1024,
                                 .max_inflight = 1024,
                                 .max_queued_messages = 10000,
