@@ -51,6 +51,11 @@ static void send_ready(struct conn *c)
     }
 }
 
+bool acks_full(const struct conn *c)
+{
+    return c->pub != NULL && c->pub->tail - c->pub->head >= c->w->server->config->receive_maximum;
+}
+
 void acks_waiting(struct conn *c, uint32_t number, uint32_t waits)
 {
     struct pending_ack *a = ack_at(c->pub, number);

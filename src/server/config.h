@@ -25,7 +25,6 @@ struct config {
     uint64_t max_connections;     /* 0 = what the descriptor limit allows */
     uint64_t max_packet_size;     /* bytes, 1 MiB */
     uint64_t connect_timeout_ms;  /* 10 s */
-    uint64_t max_keepalive;       /* seconds; 65535 */
     uint64_t receive_maximum;     /* QoS 1 and 2 messages a client may have in flight to us; 1024 */
     uint64_t max_inflight;        /* … and we to it; 1024 */
     uint64_t max_queued_messages; /* per session; 10,000 */

@@ -14,7 +14,6 @@ enum option_type {
     OPTION_FLAG,       /* bool; on the command line without a value, too */
     OPTION_SWITCH,     /* bool */
     OPTION_COUNT,      /* uint64_t */
-    OPTION_SECONDS,    /* uint64_t in s; a plain number is seconds */
     OPTION_SIZE,       /* uint64_t in bytes */
     OPTION_DURATION,   /* uint64_t in ms; a plain number is milliseconds */
     OPTION_DURABILITY, /* enum config_durability */

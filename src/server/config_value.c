@@ -25,8 +25,6 @@ static const struct unit size_units[] = {{"TiB", UINT64_C(1) << 40},
                                          {NULL, 0}};
 static const struct unit ms_units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000},
                                        {"ms", 1},       {"", 1},        {NULL, 0}};
-static const struct unit second_units[] = {{"d", 86400}, {"h", 3600}, {"m", 60},
-                                           {"s", 1},     {"", 1},     {NULL, 0}};
 static const struct unit count_units[] = {{"", 1}, {NULL, 0}};
 
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
@@ -39,8 +37,6 @@ static const struct unit *units_of(enum option_type type)
     switch (type) {
     case OPTION_COUNT:
         return count_units;
-    case OPTION_SECONDS:
-        return second_units;
     case OPTION_SIZE:
         return size_units;
     case OPTION_DURATION:
@@ -156,7 +152,6 @@ int config_set(struct config *c, const struct option_row *row, const char *text)
     case OPTION_SWITCH:
         return parse_bool(text, at);
     case OPTION_COUNT:
-    case OPTION_SECONDS:
     case OPTION_SIZE:
     case OPTION_DURATION:
         return set_number(at, row, text);
@@ -198,10 +193,6 @@ void config_expected(const struct option_row *row, char out[CONFIG_EXPECTED_MAX]
     case OPTION_COUNT:
         expected_number(row, "a number", out);
         return;
-    case OPTION_SECONDS:
-        (void)snprintf(out, CONFIG_EXPECTED_MAX, "a number of seconds between %llu and %llu",
-                       (unsigned long long)row->min, (unsigned long long)row->max);
-        return;
     case OPTION_SIZE:
         expected_number(row, "a size", out);
         return;
@@ -242,8 +233,6 @@ const char *config_metavar(const struct option_row *row)
         return "on|off";
     case OPTION_COUNT:
         return "N";
-    case OPTION_SECONDS:
-        return "SECONDS";
     case OPTION_SIZE:
         return "SIZE";
     case OPTION_DURATION:

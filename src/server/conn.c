@@ -140,9 +140,11 @@ static void end_by_eof(struct conn *c)
     }
 }
 
+/* A pause is over when a write failed: then only reading tells why. */
 static bool may_decode(const struct conn *c)
 {
-    return c->state == CONN_OPEN || c->state == CONN_HANDSHAKE;
+    bool paused = (c->flags & CONN_PAUSED) != 0 && (c->flags & CONN_WRITE_DEAD) == 0;
+    return (c->state == CONN_OPEN || c->state == CONN_HANDSHAKE) && !paused;
 }
 
 /* Handles whole packets at the start of `in`; returns the bytes they took. */
@@ -276,10 +278,10 @@ static bool read_once(struct conn *c, size_t *left)
 void conn_read(struct conn *c)
 {
     size_t left = READ_BYTES;
+    if ((c->flags & CONN_WRITE_DEAD) != 0) {
+        conn_decode_rest(c); /* what a pause left */
+    }
     while (may_decode(c) && (c->flags & CONN_READABLE) != 0) {
-        if ((c->flags & CONN_PAUSED) != 0 && (c->flags & CONN_WRITE_DEAD) == 0) {
-            return;
-        }
         if (c->state == CONN_OPEN && route_full(c->w)) {
             conn_pause(c);
             return;
@@ -305,10 +307,15 @@ void conn_pause(struct conn *c)
 void conn_resume(struct conn *c)
 {
     uint64_t now = loop_now_ms(c->w->loop);
+    if (acks_full(c)) {
+        conn_pause(c); /* still */
+        return;
+    }
     c->flags &= (uint16_t)~CONN_PAUSED;
     c->suppressed_ms += (uint32_t)(now - c->last_in_ms);
     c->last_in_ms = now; /* silence that we chose is not the client's */
     list_del(&c->queue);
+    conn_decode_rest(c);
     conn_read(c);
 }
 

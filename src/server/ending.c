@@ -250,6 +250,7 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
         all = *e;
     }
     struct worker *w = c->w;
+    conn_flush(c); /* a CONNACK that refuses; before what was written is counted */
     struct identity id = identify(c);
     char peer[ADDR_TEXT_MAX];
     struct record r;
@@ -258,7 +259,6 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     bool normal = cause == CAUSE_CLIENT_NORMAL || cause == CAUSE_CLIENT_REASON;
     /* a refused CONNECT may have more behind it; an established connection is read as it comes */
     bool unread = c->connected_us == 0 || (c->flags & CONN_READABLE) != 0;
-    conn_flush(c); /* a CONNACK that refuses */
     c->state = CONN_ENDED;
     list_del(&c->dirty);
     list_del(&c->queue);

@@ -87,20 +87,25 @@ static void end_receive_maximum(struct conn *c, uint64_t actual)
     conn_end(c, CAUSE_LIMIT_RECEIVE_MAXIMUM, &e);
 }
 
+/* Which loops have something to forget at PUBREL. */
+static void note_loops(const struct session *s, const struct mqtt_publish *p, uint64_t loops)
+{
+    struct in_id *in = p->qos == 2 ? session_in_find(s, p->packet_id) : NULL;
+    if (in != NULL) {
+        in->loops |= loops;
+    }
+}
+
 /* QoS 1 and 2: the acknowledgement waits for the stores. `deliver` false: permission denied, or a repetition. */
 static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t hash, bool deliver)
 {
     struct worker *w = c->w;
     struct session *s = c->session;
-    struct publisher *pub = c->pub;
     struct route_result r = {0};
-    if (pub->tail - pub->head >= w->server->config->receive_maximum) {
-        end_receive_maximum(c, pub->tail - pub->head + 1);
-        return;
-    }
     uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
     if (p->qos == 2) {
         bool fresh = session_in_add(s, p->packet_id);
+        r.have = session_in_find(s, p->packet_id)->loops;
         deliver = deliver && fresh;
         if (fresh && session_in_count(s) > w->server->config->receive_maximum) {
             end_receive_maximum(c, session_in_count(s));
@@ -109,17 +114,22 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
         if (session_durable(s)) {
             /* a repetition waits, too: what came on an earlier connection may not be stored yet */
             if (fresh) {
-                persist_in_id(w, s, p->packet_id, true);
+                persist_in_id(w, s->store_id, p->packet_id);
             }
-            persist_wait(w, WAIT_ACK, c, NULL, number, NULL);
-            r.waits++;
+            r.waits += persist_wait(w, WAIT_ACK, c, NULL, number, NULL);
+            if (!fresh) {
+                route_repetition(w, c, r.have, number, &r);
+            }
         }
     }
     if (deliver) {
         route_publish(w, c, s->instance, p, hash, number, &r);
+        note_loops(s, p, r.loops);
     }
-    if (c->state == CONN_OPEN) {
-        acks_waiting(c, number, r.waits);
+    acks_waiting(c, number, r.waits);
+    if (acks_full(c)) {
+        conn_pause(
+            c); /* before MQTT 5 a client can't know the limit: its next messages wait in its own socket */
     }
 }
 
@@ -168,7 +178,7 @@ static void on_ack(struct conn *c, const struct mqtt_frame *f, struct slice whol
     enum ack_result r = session_ack(s, f->type, a.packet_id, &order, &stored, &m);
     if (r == ACK_RELEASE && session_durable(s)) {
         persist_released(c->w, s, order, m, stored);
-        persist_wait(c->w, WAIT_PUBREL, c, NULL, a.packet_id, NULL);
+        (void)persist_wait(c->w, WAIT_PUBREL, c, NULL, a.packet_id, NULL);
     } else if (r == ACK_RELEASE) {
         send_ack(c, MQTT_PUBREL, a.packet_id);
     } else if (r == ACK_DONE && stored) {
@@ -195,13 +205,15 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
         conn_end_bad(c, &err, f, whole);
         return;
     }
+    const struct in_id *found = session_in_find(s, a.packet_id);
+    const struct in_id in = found == NULL ? (struct in_id){0} : *found;
     bool known = session_in_remove(s, a.packet_id);
     if (session_durable(s)) {
         /* forgotten for good before the client may use the ID again; by an earlier PUBREL, too */
         if (known) {
-            persist_in_id(c->w, s, a.packet_id, false);
+            persist_in_gone(c->w, s, &in);
         }
-        persist_wait(c->w, WAIT_PUBCOMP, c, NULL, a.packet_id, NULL);
+        (void)persist_wait(c->w, WAIT_PUBCOMP, c, NULL, a.packet_id, NULL);
         return;
     }
     send_ack(c, MQTT_PUBCOMP, a.packet_id);
@@ -278,7 +290,7 @@ static void answer(struct conn *c, struct buf *packet)
         size_t n = buf_len(packet);
         uint8_t *bytes = mem_alloc(n);
         memcpy(bytes, packet->p + packet->start, n);
-        persist_wait(c->w, WAIT_BYTES, c, NULL, (uint32_t)n, bytes);
+        (void)persist_wait(c->w, WAIT_BYTES, c, NULL, (uint32_t)n, bytes);
     } else {
         buf_put_slice(conn_out(c), buf_slice(packet));
         c->packets_out++;

@@ -9,7 +9,7 @@
  * Keys (numbers big-endian):
  *   sessions   'S' instance32 clientId        version8 storeId64
  *              'T' storeId64 filter           qos8 flags8 subid32
- *              'I' storeId64 packetId16       (empty)          incoming QoS 2
+ *              'I' storeId64 packetId16 loop8 loops8  (empty)  incoming QoS 2: that loop (of so many) has stored its part
  *              'W' instance32 clientId        message          the will of a connected client
  *   queues     storeId64 order64              version8 qos8 retain8 state8 subid32 messageId64
  *   messages   messageId64                    message
@@ -117,19 +117,66 @@ bool persist_idle(const struct worker *w)
            list_empty(&p->dirty);
 }
 
-void persist_wait(struct worker *w, enum wait_kind kind, struct conn *c, struct worker *origin,
+static void wait_over(struct worker *w, const struct wait *wt)
+{
+    struct conn *c = wt->conn;
+    if (wt->kind == WAIT_REMOTE_ACK) {
+        route_ack_back(w, wt->origin, c, wt->value);
+        return;
+    }
+    if (c->state == CONN_OPEN) {
+        switch ((enum wait_kind)wt->kind) {
+        case WAIT_ACK:
+            acks_answered(c, wt->value);
+            break;
+        case WAIT_PUMP:
+            c->flags &= (uint16_t)~CONN_PUMP_WAITS;
+            session_pump(c);
+            break;
+        case WAIT_PUBREL:
+        case WAIT_PUBCOMP:
+            mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version,
+                            wt->kind == WAIT_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP,
+                            (uint16_t)wt->value, MQTT_RC_SUCCESS);
+            c->packets_out++;
+            conn_dirty(c);
+            break;
+        case WAIT_BYTES:
+            buf_put(conn_out(c), wt->bytes, wt->value);
+            c->packets_out++;
+            conn_dirty(c);
+            break;
+        case WAIT_REMOTE_ACK:
+            break;
+        }
+    }
+    conn_unhold(c);
+}
+
+bool persist_wait(struct worker *w, enum wait_kind kind, struct conn *c, struct worker *origin,
                   uint32_t value, uint8_t *bytes)
 {
     struct persist *p = &w->persist;
-    if (p->wait_count == p->wait_cap) {
-        p->wait_cap = p->wait_cap == 0 ? 64 : p->wait_cap * 2;
-        p->waits = mem_realloc(p->waits, p->wait_cap * sizeof *p->waits);
+    struct wait wt = {
+        .conn = c, .origin = origin, .bytes = bytes, .value = value, .kind = (uint8_t)kind};
+    bool now = w->server->config->durability == DURABILITY_NONE;
+    if (now && kind == WAIT_ACK) {
+        return false;
     }
     if (kind != WAIT_REMOTE_ACK) {
         conn_hold(c); /* a remote one is held by its own worker */
     }
-    p->waits[p->wait_count++] = (struct wait){
-        .conn = c, .origin = origin, .bytes = bytes, .value = value, .kind = (uint8_t)kind};
+    if (now) {
+        wait_over(w, &wt);
+        free(bytes);
+        return false;
+    }
+    if (p->wait_count == p->wait_cap) {
+        p->wait_cap = p->wait_cap == 0 ? 64 : p->wait_cap * 2;
+        p->waits = mem_realloc(p->waits, p->wait_cap * sizeof *p->waits);
+    }
+    p->waits[p->wait_count++] = wt;
+    return true;
 }
 
 /* ---- keys and values ---- */
@@ -199,7 +246,7 @@ void persist_session_gone(struct worker *w, struct session *s)
         }
     }
     for (uint32_t i = 0; s->in_qos2 != NULL && i < s->in_qos2->count; i++) {
-        persist_in_id(w, s, s->in_qos2->ids[i], false);
+        persist_in_gone(w, s, &s->in_qos2->ids[i]);
     }
     size_t n = persist_client_key(key, 'S', s->instance, session_client_id(s));
     put_op(&w->persist.ops, STORE_SESSIONS, false, slice_make(key, n), none);
@@ -229,12 +276,32 @@ void persist_unsub(struct worker *w, const struct session *s, struct slice filte
     put_op(&w->persist.ops, STORE_SESSIONS, false, sub_key(key, s, filter), slice_make(NULL, 0));
 }
 
-void persist_in_id(struct worker *w, const struct session *s, uint16_t id, bool add)
+/*
+ * A message and "I have it" stand in one batch for each worker, or a kill between the batches of two of them would
+ * make the repetition be delivered twice by one, or by the other never.
+ */
+static void put_in_id(struct worker *w, uint64_t session_id, uint16_t id, unsigned loop, bool add)
 {
-    uint8_t key[11] = {'I'};
-    put_be64(key + 1, s->store_id);
+    uint8_t key[13] = {'I'};
+    put_be64(key + 1, session_id);
     put_be16(key + 9, id);
+    key[11] = (uint8_t)loop;
+    key[12] = (uint8_t)w->server->worker_count;
     put_op(&w->persist.ops, STORE_SESSIONS, add, slice_make(key, sizeof key), slice_make(NULL, 0));
+}
+
+void persist_in_id(struct worker *w, uint64_t session_id, uint16_t id)
+{
+    put_in_id(w, session_id, id, w->index, true);
+}
+
+void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in)
+{
+    uint64_t loops = in->loops | UINT64_C(1) << w->index;
+    while (loops != 0) {
+        put_in_id(w, s->store_id, in->id, (unsigned)__builtin_ctzll(loops), false);
+        loops &= loops - 1;
+    }
 }
 
 void persist_retained(struct worker *w, uint32_t instance, struct slice topic, struct slice payload,
@@ -373,42 +440,6 @@ void persist_flush(struct worker *w)
     p->wait_count = p->wait_cap = 0;
     p->running = b;
     submit(b);
-}
-
-static void wait_over(struct worker *w, const struct wait *wt)
-{
-    struct conn *c = wt->conn;
-    if (wt->kind == WAIT_REMOTE_ACK) {
-        route_ack_back(w, wt->origin, c, wt->value);
-        return;
-    }
-    if (c->state == CONN_OPEN) {
-        switch ((enum wait_kind)wt->kind) {
-        case WAIT_ACK:
-            acks_answered(c, wt->value);
-            break;
-        case WAIT_PUMP:
-            c->flags &= (uint16_t)~CONN_PUMP_WAITS;
-            session_pump(c);
-            break;
-        case WAIT_PUBREL:
-        case WAIT_PUBCOMP:
-            mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version,
-                            wt->kind == WAIT_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP,
-                            (uint16_t)wt->value, MQTT_RC_SUCCESS);
-            c->packets_out++;
-            conn_dirty(c);
-            break;
-        case WAIT_BYTES:
-            buf_put(conn_out(c), wt->bytes, wt->value);
-            c->packets_out++;
-            conn_dirty(c);
-            break;
-        case WAIT_REMOTE_ACK:
-            break;
-        }
-    }
-    conn_unhold(c);
 }
 
 void persist_done(struct worker *w, struct mail *m)

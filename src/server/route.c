@@ -23,7 +23,11 @@ struct routed {
     uint32_t number;
     uint32_t instance;
     uint32_t topic_len, payload_len;
+    uint64_t session_id; /* QoS 2 of a durable session: its number; else 0 */
+    uint16_t packet_id;
     uint8_t qos, retain;
+    bool have;       /* the durable sessions there had it before a crash */
+    bool repetition; /* nothing to deliver, but to answer when what waits is stored */
 };
 
 struct answered {
@@ -38,6 +42,7 @@ struct route {
     struct message *msg; /* made when somebody must keep it */
     bool encoded;        /* w->scratch holds it as QoS 0 */
     bool durable;        /* some durable session took it */
+    bool have;           /* durable sessions have it already */
 };
 
 static struct message *route_message(struct route *r)
@@ -102,6 +107,9 @@ static void keep(struct route *r, struct session *s, uint8_t qos, bool retain, u
 static void deliver(struct route *r, struct session *s, uint8_t sub_qos, uint32_t subid)
 {
     uint8_t qos = r->p->qos < sub_qos ? r->p->qos : sub_qos;
+    if (r->have && session_durable(s)) {
+        return;
+    }
     if (qos > 0) {
         keep(r, s, qos, false, subid); /* [MQTT-3.3.1-9] */
     } else if (s->conn != NULL) {
@@ -174,18 +182,10 @@ static struct mail_bytes *mail_for(struct worker *w, struct mail_bytes **slot, e
 }
 
 static void send_to(struct worker *w, unsigned target, const struct mqtt_publish *p,
-                    uint32_t instance, uint64_t hash, struct conn *origin, uint32_t number)
+                    const struct routed *head)
 {
     struct mail_bytes *m = mail_for(w, &w->publishes[target], MAIL_PUBLISHES);
-    struct routed head = {.hash = hash,
-                          .origin = p->qos > 0 ? origin : NULL,
-                          .number = number,
-                          .instance = instance,
-                          .topic_len = (uint32_t)p->topic.n,
-                          .payload_len = (uint32_t)p->payload.n,
-                          .qos = p->qos,
-                          .retain = p->retain};
-    buf_put(&m->bytes, &head, sizeof head);
+    buf_put(&m->bytes, head, sizeof *head);
     buf_put_slice(&m->bytes, p->topic);
     buf_put_slice(&m->bytes, p->payload);
     if (buf_len(&m->bytes) > MAIL_FLUSH_BYTES) {
@@ -197,11 +197,25 @@ static void send_others(struct worker *w, uint64_t loops, struct conn *origin, u
                         const struct mqtt_publish *p, uint64_t hash, uint32_t number,
                         struct route_result *out)
 {
+    struct routed head = {.hash = hash,
+                          .origin = p->qos > 0 ? origin : NULL,
+                          .number = number,
+                          .instance = instance,
+                          .topic_len = (uint32_t)p->topic.n,
+                          .payload_len = (uint32_t)p->payload.n,
+                          .packet_id = p->packet_id,
+                          .qos = p->qos,
+                          .retain = p->retain};
+    if (p->qos == 2 && origin != NULL) {
+        head.session_id = origin->session->store_id;
+    }
     loops &= ~(UINT64_C(1) << w->index);
+    out->loops = loops;
     while (loops != 0) {
         unsigned target = (unsigned)__builtin_ctzll(loops);
         loops &= loops - 1;
-        send_to(w, target, p, instance, hash, origin, number);
+        head.have = (out->have >> target & 1) != 0;
+        send_to(w, target, p, &head);
         if (p->qos > 0 && origin != NULL) {
             conn_hold(origin);
             out->waits++;
@@ -221,8 +235,7 @@ static void retain(struct worker *w, struct conn *origin, uint32_t instance,
     }
     persist_retained(w, instance, p->topic, p->payload, p->qos);
     if (p->qos > 0 && origin != NULL) {
-        persist_wait(w, WAIT_ACK, origin, NULL, number, NULL);
-        out->waits++;
+        out->waits += persist_wait(w, WAIT_ACK, origin, NULL, number, NULL);
     }
 }
 
@@ -231,18 +244,32 @@ void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
                    struct route_result *out)
 {
     struct topics_match m;
-    struct route r = {.w = w, .p = p};
+    struct route r = {.w = w, .p = p, .have = (out->have >> w->index & 1) != 0};
     if (p->retain) {
         retain(w, origin, instance, p, number, out);
     }
     topics_match(w->server->topics, w->index, instance, p->topic, hash, &m);
     deliver_local(&r, &m);
     if (r.durable && origin != NULL) {
-        persist_wait(w, WAIT_ACK, origin, NULL, number, NULL);
-        out->waits++;
+        out->waits += persist_wait(w, WAIT_ACK, origin, NULL, number, NULL);
     }
     if ((m.loops & ~(UINT64_C(1) << w->index)) != 0) {
         send_others(w, m.loops, origin, instance, p, hash, number, out);
+    }
+}
+
+void route_repetition(struct worker *w, struct conn *origin, uint64_t loops, uint32_t ack_number,
+                      struct route_result *out)
+{
+    const struct mqtt_publish nothing = {.qos = 2};
+    const struct routed head = {
+        .origin = origin, .number = ack_number, .qos = 2, .repetition = true};
+    loops &= ~(UINT64_C(1) << w->index);
+    while (loops != 0) {
+        send_to(w, (unsigned)__builtin_ctzll(loops), &nothing, &head);
+        loops &= loops - 1;
+        conn_hold(origin);
+        out->waits++;
     }
 }
 
@@ -282,14 +309,19 @@ static void route_one(struct worker *w, struct worker *from, const struct routed
                       const struct mqtt_publish *p)
 {
     struct topics_match m;
-    struct route r = {.w = w, .p = p};
-    topics_match(w->server->topics, w->index, head->instance, p->topic, head->hash, &m);
-    deliver_local(&r, &m);
+    struct route r = {.w = w, .p = p, .durable = head->repetition, .have = head->have};
+    if (!head->repetition) {
+        topics_match(w->server->topics, w->index, head->instance, p->topic, head->hash, &m);
+        deliver_local(&r, &m);
+    }
     if (head->origin == NULL) {
         return;
     }
+    if (r.durable && head->session_id != 0) {
+        persist_in_id(w, head->session_id, head->packet_id);
+    }
     if (r.durable) {
-        persist_wait(w, WAIT_REMOTE_ACK, head->origin, from, head->number, NULL);
+        (void)persist_wait(w, WAIT_REMOTE_ACK, head->origin, from, head->number, NULL);
     } else {
         route_ack_back(w, from, head->origin, head->number);
     }
@@ -356,7 +388,7 @@ static bool may_send(struct conn *c, const struct out_entry *e)
     }
     if ((c->flags & CONN_PUMP_WAITS) == 0) {
         c->flags |= CONN_PUMP_WAITS;
-        persist_wait(c->w, WAIT_PUMP, c, NULL, 0, NULL);
+        (void)persist_wait(c->w, WAIT_PUMP, c, NULL, 0, NULL);
     }
     return false;
 }

@@ -433,11 +433,16 @@ void evidence_other(struct evidence *e, const struct conn *other, uint64_t silen
 /* ---- route.c: from a PUBLISH to its subscribers ---- */
 struct route_result {
     uint32_t waits; /* answers that will come before it may be acknowledged */
+    uint64_t have;  /* given: loops whose durable sessions had it before a crash (QoS 2) */
+    uint64_t loops; /* told: other loops that it went to */
 };
 /* `origin` may be NULL (wills, $SYS); ack_number is the pending ack that waits for stores. */
 void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
                    const struct mqtt_publish *p, uint64_t topic_hash, uint32_t ack_number,
                    struct route_result *out);
+/* A repetition of a QoS 2 message: answered when those loops have what they have of it in the store. */
+void route_repetition(struct worker *w, struct conn *origin, uint64_t loops, uint32_t ack_number,
+                      struct route_result *out);
 /* A retained message to a new subscription. */
 void route_retained(struct conn *c, const struct mqtt_publish *p, const struct topic_sub *sub);
 /* Gives the round's mail to the other workers. */
@@ -453,6 +458,8 @@ void session_pump(struct conn *c);
 
 /* ---- acks.c: acknowledgements to publishers, in order ---- */
 uint32_t acks_put(struct conn *c, uint8_t type, uint16_t packet_id);
+/* As many wait as a client may have in flight. */
+bool acks_full(const struct conn *c);
 void acks_waiting(struct conn *c, uint32_t number, uint32_t waits);
 /* One store answered. */
 void acks_answered(struct conn *c, uint32_t number);
@@ -471,18 +478,22 @@ void persist_queue(struct worker *w, struct session *s);
 void persist_acked(struct worker *w, struct session *s, uint64_t order, struct message *m);
 void persist_released(struct worker *w, struct session *s, uint64_t order, struct message *m,
                       bool stored);
-void persist_in_id(struct worker *w, const struct session *s, uint16_t id, bool add);
+/* Incoming QoS 2: this worker's part of a message is stored, and with it that it was; forgotten by all workers. */
+void persist_in_id(struct worker *w, uint64_t session_id, uint16_t id);
+void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in);
 void persist_retained(struct worker *w, uint32_t instance, struct slice topic, struct slice payload,
                       uint8_t qos);
 void persist_will(struct worker *w, struct session *s);
 /* Publishes the wills that a crash left. */
 void persist_orphan_wills(struct worker *w);
-/* Something is to happen when the batch being built is in the store. */
-void persist_wait(struct worker *w, enum wait_kind kind, struct conn *c, struct worker *origin,
+/* Something is to happen when the batch being built is in the store: true. With `durability: none` it happens at once
+ * (WAIT_ACK: the caller does it): false. */
+bool persist_wait(struct worker *w, enum wait_kind kind, struct conn *c, struct worker *origin,
                   uint32_t value, uint8_t *bytes);
 static inline bool persist_is_done(const struct worker *w, uint32_t batch)
 {
-    return batch != 0 && (int32_t)(w->persist.done - batch) >= 0;
+    return w->server->config->durability == DURABILITY_NONE ||
+           (batch != 0 && (int32_t)(w->persist.done - batch) >= 0);
 }
 /* End of a round: hands the batch to the commit thread when that has none of ours. */
 void persist_flush(struct worker *w);

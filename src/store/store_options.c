@@ -3,8 +3,8 @@
  *
  * Memory: a quarter of the budget for all memtables together, the rest one shared LRU cache of blocks.
  * A family is one of three kinds: STATE (leveled, bloom on whole keys), JOURNAL (leveled: keys only grow, so
- * files are moved down without being rewritten; not compressed, its values are), BLOCKS (universal, zstd,
- * bloom on the first 16 bytes of the key, whole keys not in the bloom).
+ * files are moved down without being rewritten; not compressed, its values are), BLOCKS (universal, LZ4 and zstd in
+ * the last run, bloom on the first 16 bytes of the key, whole keys not in the bloom).
  * Nothing periodic is left on but the engine's own info-log flush (one thread, every 10 s), which its C API
  * can't switch off.
  */

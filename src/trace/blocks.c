@@ -2,7 +2,7 @@
  * Journal and device blocks as bytes. All integers are little-endian but those in keys.
  *
  * journal value  version 1 | flags 1 | count 2 | unidentified 2 | raw 4 | first seq 8 | min 8 | max 8 |
- *                instance hash 8 | payload (zstd-1 when BLOCK_ZSTD)
+ *                instance hash 8 | payload (zstd when BLOCK_ZSTD)
  * device value   version 1 | flags 1 | count 2 | instance n 2 | client n 2 | first seq 8 | min 8 | max 8 |
  *                instance | client ID | payload (the engine packs its own blocks: not packed twice)
  */

@@ -80,7 +80,6 @@ static void test_defaults(void **state)
     assert_string_equal(config.log_level, "info");
     assert_int_equal(config.max_packet_size, 1048576);
     assert_int_equal(config.connect_timeout_ms, 10000);
-    assert_int_equal(config.max_keepalive, 65535);
     assert_int_equal(config.receive_maximum, 1024);
     assert_int_equal(config.max_queued_messages, 10000);
     assert_int_equal(config.max_queued_bytes, 16 << 20);
@@ -140,8 +139,7 @@ static void test_units(void **state)
         assert_int_equal(config.sys_interval_ms, times[i].ms);
         config_fini(&config);
     }
-    assert_int_equal(LOAD("--max-keepalive", "18h", "--trace-retention", "30d"), 0);
-    assert_int_equal(config.max_keepalive, 64800);
+    assert_int_equal(LOAD("--trace-retention", "30d"), 0);
     assert_int_equal(config.trace_retention_ms, UINT64_C(30) * 86400000);
     config_fini(&config);
 }
@@ -161,8 +159,6 @@ static void test_command_line_errors(void **state)
     BAD("--mqtt: expected host:port or off, got \"\"", "--mqtt=");
     BAD("--log-level: expected debug, info, warn or error, got \"loud\"", "--log-level", "loud");
     BAD("--durability: expected fsync, os or none, got \"never\"", "--durability=never");
-    BAD("--max-keepalive: expected a number of seconds between 1 and 65535, got \"0\"",
-        "--max-keepalive=0");
     BAD("--connect-timeout: expected a duration between 100ms and 1h, got \"2d\"",
         "--connect-timeout=2d");
     BAD("--trace-memory: expected a size between 0 B and 1 TiB, got \"99999999999T\"",
