@@ -227,35 +227,57 @@ enum ack_result session_ack(struct session *s, unsigned type, uint16_t packet_id
     return ACK_DONE;
 }
 
-bool session_in_add(struct session *s, uint16_t id)
+struct in_id *session_in_find(const struct session *s, uint16_t id)
 {
+    const struct id_set *set = s->in_qos2;
+    for (uint32_t i = 0; set != NULL && i < set->count; i++) {
+        if (set->ids[i].id == id) {
+            return &set->ids[i];
+        }
+    }
+    return NULL;
+}
+
+static struct in_id *in_get(struct session *s, uint16_t id)
+{
+    struct in_id *found = session_in_find(s, id);
+    if (found != NULL) {
+        return found;
+    }
     if (s->in_qos2 == NULL) {
         s->in_qos2 = mem_new(1, sizeof *s->in_qos2);
     }
     struct id_set *set = s->in_qos2;
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (set->ids[i] == id) {
-            return false;
-        }
-    }
     if (set->count == set->cap) {
         set->cap = set->cap == 0 ? 8 : set->cap * 2;
         set->ids = mem_realloc(set->ids, set->cap * sizeof *set->ids);
     }
-    set->ids[set->count++] = id;
-    return true;
+    found = &set->ids[set->count++];
+    *found = (struct in_id){.id = id};
+    return found;
+}
+
+bool session_in_add(struct session *s, uint16_t id)
+{
+    struct in_id *in = in_get(s, id);
+    bool fresh = !in->live;
+    in->live = true;
+    return fresh;
+}
+
+void session_in_restore(struct session *s, uint16_t id, unsigned loop)
+{
+    in_get(s, id)->loops |= UINT64_C(1) << loop;
 }
 
 bool session_in_remove(struct session *s, uint16_t id)
 {
-    struct id_set *set = s->in_qos2;
-    for (uint32_t i = 0; set != NULL && i < set->count; i++) {
-        if (set->ids[i] == id) {
-            set->ids[i] = set->ids[--set->count];
-            return true;
-        }
+    struct in_id *in = session_in_find(s, id);
+    if (in == NULL) {
+        return false;
     }
-    return false;
+    *in = s->in_qos2->ids[--s->in_qos2->count];
+    return true;
 }
 
 uint32_t session_in_count(const struct session *s)

@@ -51,8 +51,15 @@ struct outbox {
     uint64_t bytes;            /* of the messages in it */
 };
 
-struct id_set { /* packet IDs of incoming QoS 2 messages that await PUBREL */
-    uint16_t *ids;
+/* An incoming QoS 2 message that awaits PUBREL. */
+struct in_id {
+    uint64_t loops; /* those whose stores (may) have it: a bit for each */
+    uint16_t id;
+    bool live; /* it came in this run of the broker; else only the store knows of it */
+};
+
+struct id_set {
+    struct in_id *ids;
     uint32_t count, cap;
 };
 
@@ -129,8 +136,13 @@ enum ack_result session_ack(struct session *s, unsigned mqtt_type, uint16_t pack
 struct out_entry *session_entry(struct session *s, uint64_t order);
 uint16_t session_packet_id(uint64_t order);
 
-/* Incoming QoS 2: true when `id` is new (deliver it), false when it is a repetition. [MQTT-4.3.3-2] */
+/* Incoming QoS 2: true when `id` is new in this run (deliver it, but not where the store has it from before:
+ * session_in_find()), false when it is a repetition. [MQTT-4.3.3-2] */
 bool session_in_add(struct session *s, uint16_t id);
+/* NULL when it awaits no PUBREL. Valid until the next session_in_ call that changes something. */
+struct in_id *session_in_find(const struct session *s, uint16_t id);
+/* Restoring: the store of loop `loop` has it. */
+void session_in_restore(struct session *s, uint16_t id, unsigned loop);
 /* PUBREL: true when it was there. */
 bool session_in_remove(struct session *s, uint16_t id);
 uint32_t session_in_count(const struct session *s);
