@@ -20,7 +20,8 @@
 
 struct buffer;
 
-enum { BUFFER_NONE = UINT32_MAX, BUFFER_CHUNK = 1 << 20 };
+#define BUFFER_NONE UINT32_MAX /* no enumerator: it has to be an int */
+enum { BUFFER_CHUNK = 1 << 20 };
 
 /* `segment_seq` names the segment its records belong to. */
 struct buffer *buffer_new(uint64_t segment_seq, uint64_t first_seq, uint64_t capacity_bytes);
