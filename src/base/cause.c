@@ -37,8 +37,9 @@ static const char *const actions[] = {
 };
 
 static const char *const enders[] = {
-    [ENDED_BY_NONE] = "",           [ENDED_BY_CLIENT] = "client", [ENDED_BY_SERVER] = "server",
-    [ENDED_BY_NETWORK] = "network", [ENDED_BY_ADMIN] = "admin",   [ENDED_BY_PEER_OTHER] = "other client",
+    [ENDED_BY_NONE] = "",         [ENDED_BY_CLIENT] = "client",
+    [ENDED_BY_SERVER] = "server", [ENDED_BY_NETWORK] = "network",
+    [ENDED_BY_ADMIN] = "admin",   [ENDED_BY_PEER_OTHER] = "other client",
 };
 
 const struct cause_info *cause_info(enum cause c)

@@ -13,7 +13,7 @@ struct list {
 };
 
 /* The object that holds link `l` as its member `member`. */
-#define LIST_ENTRY(l, type, member) ((type *)(void *)((char *)(l) - offsetof(type, member)))
+#define LIST_ENTRY(l, type, member) ((type *)(void *)((char *)(l)-offsetof(type, member)))
 
 static inline void list_init(struct list *l)
 {

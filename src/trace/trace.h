@@ -59,13 +59,13 @@ struct commit_job {
     struct commit_job *next;
     bool sync;                                                     /* done only after an fsync */
     void (*fill)(struct commit_job *j, struct store_batch *batch); /* on the commit thread */
-    void (*done)(struct commit_job *j, int err);                   /* on a trace thread; must not block */
+    void (*done)(struct commit_job *j, int err); /* on a trace thread; must not block */
 };
 void trace_submit(struct trace *t, struct commit_job *job);
 
 struct trace_stats {
     uint64_t next_seq;
-    uint64_t committed;    /* records written since start */
+    uint64_t committed; /* records written since start */
     uint64_t commits, syncs;
     uint64_t dropped;      /* records lost to a full disk or a latched engine (gap records tell) */
     uint64_t oldest_us;    /* time of the oldest record kept, 0 = none */
@@ -88,10 +88,10 @@ struct trace_query {
     bool unidentified;      /* with empty client_id: only the unidentified, else only identified */
     uint64_t begin_us, end_us; /* [begin, end) */
     bool ascending;
-    int action, cause;         /* -1 = any */
-    struct slice peer, group;  /* fleet only; prefix of the address, exact group; empty = any */
-    uint32_t limit;            /* 1..1000 */
-    uint64_t cursor;           /* seq to go on behind, 0 = from the start */
+    int action, cause;        /* -1 = any */
+    struct slice peer, group; /* fleet only; prefix of the address, exact group; empty = any */
+    uint32_t limit;           /* 1..1000 */
+    uint64_t cursor;          /* seq to go on behind, 0 = from the start */
 };
 
 struct trace_gap {
@@ -102,8 +102,8 @@ struct trace_page {
     struct record *rows; /* point into memory owned by the page */
     size_t count;
     uint64_t total;
-    bool total_at_least;  /* `total` is a lower bound */
-    bool complete;        /* no gap within the range */
+    bool total_at_least; /* `total` is a lower bound */
+    bool complete;       /* no gap within the range */
     struct trace_gap *gaps;
     size_t gap_count;
     uint64_t next_cursor; /* 0 on the last page */
@@ -125,7 +125,7 @@ int trace_follow(struct trace *t, struct slice instance, struct slice client_id,
 uint64_t trace_last_seq(struct trace *t);
 
 struct trace_status {
-    struct record last;   /* newest accepted-channel record of the device: its connect while online */
+    struct record last; /* newest accepted-channel record of the device: its connect while online */
     bool online;
     uint8_t channel[RECORD_CHANNEL_BYTES];
     uint64_t connected_at_us;
