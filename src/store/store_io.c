@@ -128,11 +128,19 @@ int store_write(struct store *s, struct store_batch *b, bool sync)
     if ((size_t)rocksdb_writebatch_count(b->b) == b->n) {
         rocksdb_write(s->db, sync ? s->opt.write_sync : s->opt.write, b->b, &e);
         rc = store_status(e);
+        if (rc == -ENOSPC || rc == -EIO) {
+            atomic_store(&s->write_error, rc);
+        }
     } else {
         rc = -EIO; /* filled while the engine was closed: incomplete, so nothing of it */
     }
     store_unpin(s);
     return rc;
+}
+
+bool store_broken(const struct store *s)
+{
+    return atomic_load(&s->write_error) != 0;
 }
 
 int store_sync(struct store *s)
@@ -141,10 +149,19 @@ int store_sync(struct store *s)
     if (!store_pin(s)) {
         return -EIO;
     }
+    int broken = atomic_load(&s->write_error);
+    if (broken != 0) {
+        store_unpin(s); /* to sync a journal whose write failed is an assertion in the engine */
+        return broken;
+    }
     char *e = NULL;
     rocksdb_flush_wal(s->db, 1, &e);
+    int rc = store_status(e);
+    if (rc < 0) {
+        atomic_store(&s->write_error, rc);
+    }
     store_unpin(s);
-    return store_status(e);
+    return rc;
 }
 
 /* ---- reads ---- */
@@ -345,7 +362,7 @@ int store_sst_new(struct store *s, struct store_cf *cf, struct store_sst **out)
     f->cf = cf;
     store_cf_ref(cf);
     enum family_kind kind = cf->family >= 0 ? KIND_STATE : store_kind_of(cf->name);
-    f->w = rocksdb_sstfilewriter_create(s->opt.envopt, s->opt.family[kind]);
+    f->w = rocksdb_sstfilewriter_create(s->opt.envopt, s->opt.sorted_file[kind]);
     char *e = NULL;
     rocksdb_sstfilewriter_open(f->w, f->path, &e);
     int rc = store_status(e);

@@ -14,6 +14,10 @@
 
 enum { MIB = 1 << 20 };
 enum { LOG_LEVEL_WARN = 2 };
+/* No log of the engine's own: on a full disk it would end the process (an assertion of Debian's build, at the second
+ * line that cannot be written). The engine goes without when there is no place for one. */
+#define NO_DIRECTORY "/dev/null/none"
+enum { COMPRESSION_AS_ABOVE = 0xff }; /* kDisableCompressionOption, which the C API does not name */
 
 /* Device blocks "d…" and refused or unidentified "x…"; every other segment is a journal. */
 enum family_kind store_kind_of(const char *name)
@@ -41,8 +45,7 @@ static void set_database(rocksdb_options_t *o, uint64_t memory_bytes)
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
     rocksdb_options_set_bytes_per_sync(o, MIB);
     rocksdb_options_set_info_log_level(o, LOG_LEVEL_WARN);
-    rocksdb_options_set_keep_log_file_num(o, 2);
-    rocksdb_options_set_max_log_file_size(o, 4 * MIB);
+    rocksdb_options_set_db_log_dir(o, NO_DIRECTORY);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
 }
@@ -95,6 +98,16 @@ static void set_blocks(rocksdb_options_t *o)
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
 }
 
+/* A sorted file is a run at the top: packed fast, well only when it comes to rest. Its writer would take the
+ * bottommost compression for every file. */
+static rocksdb_options_t *sorted_file_options(rocksdb_options_t *family)
+{
+    rocksdb_options_t *o = rocksdb_options_create_copy(family);
+    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+    rocksdb_options_set_bottommost_compression(o, COMPRESSION_AS_ABOVE);
+    return o;
+}
+
 static void init_families(struct engine_options *o, uint64_t memory_bytes)
 {
     uint64_t buffer[KIND_COUNT] = {
@@ -114,6 +127,9 @@ static void init_families(struct engine_options *o, uint64_t memory_bytes)
     set_state(o->family[KIND_STATE]);
     set_journal(o->family[KIND_JOURNAL]);
     set_blocks(o->family[KIND_BLOCKS]);
+    for (int k = 0; k < KIND_COUNT; k++) {
+        o->sorted_file[k] = sorted_file_options(o->family[k]);
+    }
 }
 
 void store_options_init(struct engine_options *o, uint64_t memory_bytes)
@@ -148,6 +164,7 @@ void store_options_fini(struct engine_options *o)
     rocksdb_writeoptions_destroy(o->write_sync);
     rocksdb_writeoptions_destroy(o->write);
     for (int k = 0; k < KIND_COUNT; k++) {
+        rocksdb_options_destroy(o->sorted_file[k]);
         rocksdb_options_destroy(o->family[k]);
     }
     rocksdb_cache_destroy(o->cache);

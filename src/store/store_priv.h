@@ -38,6 +38,7 @@ struct store_cf {
 /* The engine's settings; they live as long as the store, over reopens. */
 struct engine_options {
     rocksdb_options_t *family[KIND_COUNT]; /* [KIND_STATE] is also the database's */
+    rocksdb_options_t *sorted_file[KIND_COUNT]; /* of files that are built to be ingested */
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;
     rocksdb_writeoptions_t *write, *write_sync;
@@ -66,6 +67,7 @@ struct store {
 
     atomic_ullong sst_number;
     atomic_llong write_number; /* for the failpoint store.write.fail_nth */
+    atomic_int write_error;    /* of the engine, since it was opened: its journal takes no sync any more */
 };
 
 /* store_options.c */
