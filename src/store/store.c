@@ -272,6 +272,7 @@ int store_reopen(struct store *s)
 {
     lock_idle(s);
     engine_close(s);
+    atomic_store(&s->write_error, 0);
     char *text = NULL;
     int rc = engine_open(s, &text);
     (void)pthread_rwlock_unlock(&s->lock);

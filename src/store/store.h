@@ -131,6 +131,8 @@ uint64_t store_disk_free(const struct store *s);
 bool store_reserve_release(struct store *s);
 void store_reserve_refill(struct store *s);
 
+/* A write or sync failed: the engine's journal takes nothing any more until store_reopen(). */
+bool store_broken(const struct store *s);
 /* After a latched engine error: close and open again in place. Handles from store_family() and
  * store_cf_*() stay valid; snapshots and iterators must be gone (the call waits for them). */
 int store_reopen(struct store *s) __attribute__((warn_unused_result));

@@ -13,10 +13,9 @@
 #include "store/store_priv.h"
 
 enum { MIB = 1 << 20 };
-enum { LOG_LEVEL_WARN = 2 };
-/* No log of the engine's own: on a full disk it would end the process (an assertion of Debian's build, at the second
- * line that cannot be written). The engine goes without when there is no place for one. */
-#define NO_DIRECTORY "/dev/null/none"
+/* The engine's own log is silent after its head: on a full disk it would end the process (an assertion in Debian's
+ * build at the second line that cannot be written). What fails is told by the calls. */
+enum { LOG_LEVEL_FATAL = 4 };
 enum { COMPRESSION_AS_ABOVE = 0xff }; /* kDisableCompressionOption, which the C API does not name */
 
 /* Device blocks "d…" and refused or unidentified "x…"; every other segment is a journal. */
@@ -44,8 +43,9 @@ static void set_database(rocksdb_options_t *o, uint64_t memory_bytes)
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
     rocksdb_options_set_bytes_per_sync(o, MIB);
-    rocksdb_options_set_info_log_level(o, LOG_LEVEL_WARN);
-    rocksdb_options_set_db_log_dir(o, NO_DIRECTORY);
+    rocksdb_options_set_info_log_level(o, LOG_LEVEL_FATAL);
+    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_max_log_file_size(o, 4 * MIB);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
 }

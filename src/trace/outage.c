@@ -264,7 +264,7 @@ static void mend(struct trace *t)
             return;
         }
     }
-    if (o->tries >= 2 && !o->by_flush) {
+    if ((o->tries >= 2 && !o->by_flush) || store_broken(t->store)) {
         (void)pthread_mutex_lock(&t->maintain.busy);
         int rc = store_reopen(t->store);
         (void)pthread_mutex_unlock(&t->maintain.busy);
@@ -290,7 +290,7 @@ bool outage_try(struct trace *t, uint64_t now_ms)
     o->tries++;
     o->next_try_ms = now_ms + (pause > RETRY_MAX_MS ? RETRY_MAX_MS : pause);
     mend(t);
-    return !o->by_flush || commit_room(t);
+    return !store_broken(t->store) && (!o->by_flush || commit_room(t));
 }
 
 void outage_end(struct trace *t)
