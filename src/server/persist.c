@@ -53,6 +53,11 @@ static void put_op(struct buf *ops, enum store_family family, bool put, struct s
     buf_commit(ops, OP_HEAD + key.n + value.n);
 }
 
+void persist_drop(struct worker *w, enum store_family family, struct slice key)
+{
+    put_op(&w->persist.ops, family, false, key, slice_make(NULL, 0));
+}
+
 static void fill(struct commit_job *job, struct store_batch *out)
 {
     struct persist_batch *b = LIST_ENTRY(job, struct persist_batch, job);

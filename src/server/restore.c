@@ -108,7 +108,8 @@ static void load_sub(struct restore *r, struct slice key, struct slice value)
                sub);
 }
 
-/* Of a run with another number of loops it says nothing about these: the repetition is delivered again. */
+/* Of a run with another number of loops it says nothing about these: the repetition is delivered again, and the row goes, or
+ * a later run with the old number would take a new message for that repetition. */
 static void load_in_id(struct restore *r, struct slice key, struct slice value)
 {
     struct session *s = key.n == 13 ? session_by_id(r, get_be64(key.p + 1)) : NULL;
@@ -119,6 +120,8 @@ static void load_in_id(struct restore *r, struct slice key, struct slice value)
     }
     if (key.p[12] == r->s->worker_count) {
         session_in_restore(s, get_be16(key.p + 9), key.p[11]);
+    } else {
+        persist_drop(worker_of_session(r->s, s), STORE_SESSIONS, key);
     }
 }
 

@@ -372,12 +372,34 @@ static void incoming_qos_2_is_remembered(void **state)
     struct client *pub = h_connected(&h, "pub", false);
     publish(pub, "t", "x", 2, 9);
     SAYS(pub, "PUBREC 9");
-    restart(2);
+    restart(1);
     pub = back("pub");
     publish(pub, "t", "x", 2, 9); /* a repetition */
     answer(pub, MQTT_PUBREL, 9);
     SAYS(pub, "CONNACK 0 present; PUBREC 9; PUBCOMP 9");
     SAYS(back("sub"), "CONNACK 0 present; PUBLISH t=x q1 #1");
+}
+
+/* With another number of loops a repetition is delivered again; but what comes later is never taken for one. */
+static void incoming_qos_2_of_another_number_of_loops(void **state)
+{
+    (void)state;
+    h_start(&h, 2);
+    struct client *sub = h_subscribed(&h, "sub", false, "t", 1);
+    struct client *pub = h_connected(&h, "pub", false);
+    publish(pub, "t", "x", 2, 9);
+    SAYS(sub, "PUBLISH t=x q1 #1");
+    restart(1);
+    assert_int_equal(fake_store_count(h.store, STORE_SESSIONS, "I"), 0);
+    pub = back("pub");
+    answer(pub, MQTT_PUBREL, 9);
+    SAYS(pub, "CONNACK 0 present; PUBCOMP 9");
+    restart(2);
+    pub = back("pub");
+    sub = back("sub");
+    SAYS(sub, "CONNACK 0 present; PUBLISH t=x q1 #1 dup");
+    publish(pub, "t", "new", 2, 9);
+    SAYS(sub, "PUBLISH t=new q1 #2");
 }
 
 static void retained_messages_survive(void **state)
@@ -468,6 +490,7 @@ int main(void)
         TEST(another_number_of_loops),
         TEST(copies_are_stored_first),
         TEST(incoming_qos_2_is_remembered),
+        TEST(incoming_qos_2_of_another_number_of_loops),
         TEST(retained_messages_survive),
         TEST(a_crash_sends_wills),
         TEST(a_clean_start_forgets),
