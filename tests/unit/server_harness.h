@@ -32,6 +32,7 @@ struct harness {
     struct client *clients[CLIENTS_MAX];
     unsigned client_count;
     size_t records_told;
+    unsigned idle_rounds; /* since something was read */
     char text[16384];
 };
 
