@@ -9,6 +9,7 @@
 #include "store/store.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -197,6 +198,38 @@ static void adopt_handles(struct store *s, char **names, rocksdb_column_family_h
     (void)pthread_mutex_unlock(&s->list_lock);
 }
 
+static void remove_directory(const char *path)
+{
+    DIR *d = opendir(path);
+    for (const struct dirent *e = NULL; d != NULL && (e = readdir(d)) != NULL;) {
+        (void)unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    (void)rmdir(path);
+}
+
+/*
+ * The engine writes a head into a log of its own, and on a full disk it would end the process over it (an assertion in
+ * Debian's build, at the second line that cannot be written). So that log is in memory, and has no name once it is open.
+ */
+static rocksdb_t *open_with_log(const struct store *s, size_t n, const char *const *names,
+                                const rocksdb_options_t *const *options,
+                                rocksdb_column_family_handle_t **handles, char **e)
+{
+    rocksdb_options_t *o = s->opt.family[KIND_STATE];
+    char dir[] = "/dev/shm/tracemq-log-XXXXXX";
+    bool made = mkdtemp(dir) != NULL;
+    rocksdb_options_set_db_log_dir(o, made ? dir : "");
+    rocksdb_t *db =
+        rocksdb_open_column_families(o, s->engine_dir, (int)n, names, options, handles, e);
+    if (made) {
+        remove_directory(dir);
+    }
+    return db;
+}
+
 /* The caller excludes others. *text takes the engine's words on failure (free with rocksdb_free). */
 static int engine_open(struct store *s, char **text)
 {
@@ -215,8 +248,7 @@ static int engine_open(struct store *s, char **text)
             s->opt.family[fixed_index(names[i]) >= 0 ? KIND_STATE : store_kind_of(names[i])];
     }
     char *e = NULL;
-    s->db = rocksdb_open_column_families(s->opt.family[KIND_STATE], s->engine_dir, (int)n, ro_names,
-                                         options, handles, &e);
+    s->db = open_with_log(s, n, ro_names, options, handles, &e);
     if (e == NULL) {
         adopt_handles(s, names, handles, n);
     } else {

@@ -13,8 +13,7 @@
 #include "store/store_priv.h"
 
 enum { MIB = 1 << 20 };
-/* The engine's own log is silent after its head: on a full disk it would end the process (an assertion in Debian's
- * build at the second line that cannot be written). What fails is told by the calls. */
+/* What fails is told by the calls; see open_with_log(). */
 enum { LOG_LEVEL_FATAL = 4 };
 enum { COMPRESSION_AS_ABOVE = 0xff }; /* kDisableCompressionOption, which the C API does not name */
 

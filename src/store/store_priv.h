@@ -67,7 +67,8 @@ struct store {
 
     atomic_ullong sst_number;
     atomic_llong write_number; /* for the failpoint store.write.fail_nth */
-    atomic_int write_error;    /* of the engine, since it was opened: its journal takes no sync any more */
+    /* Of the engine, since it was opened: its journal takes no sync any more. 0 = none. */
+    atomic_int write_error;
 };
 
 /* store_options.c */
