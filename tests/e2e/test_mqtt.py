@@ -226,7 +226,7 @@ def test_largest_payload(connect, broker, name):
         assert subscriber.get().payload == body
     with raw.Client(broker) as c:
         c.login(name)
-        c.send(raw.publish(name, b"x" * (room + 1)))
+        c.send(raw.publish(name, b"x" * (room + 1))[:1000])  # its head tells
         c.wait_closed()
     broker.wait_causes(name, "accepted.new", "limit.packet_size")
     subscriber.nothing()

@@ -141,7 +141,7 @@ def test_http_and_streams_with_2000_devices(new_broker, figures):
     for s in streams:
         s.close()
     assert slowest < (20 if SANITIZED else 5)
-    assert broker.api("/devices", online="true", limit=1)["total"] == count
+    wait_until(lambda: broker.api("/devices", online="true", limit=1)["total"] == count)
     crowd.process.stdin.close()
     assert crowd.process.wait(30) == 0
     wait_until(lambda: broker.api("/events", action="disconnect", limit=1)["total"] >= count, 20)
