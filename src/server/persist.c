@@ -58,6 +58,45 @@ void persist_drop(struct worker *w, enum store_family family, struct slice key)
     put_op(&w->persist.ops, family, false, key, slice_make(NULL, 0));
 }
 
+static void put_message(struct buf *out, struct slice topic, struct slice payload, uint8_t qos,
+                        bool retain)
+{
+    uint8_t head[4] = {qos, retain};
+    put_be16(head + 2, (uint16_t)topic.n);
+    buf_put(out, head, sizeof head);
+    buf_put_slice(out, topic);
+    buf_put_slice(out, payload);
+}
+
+struct retained_row {
+    struct buf value;
+    bool found;
+};
+
+static void retained_found(void *arg, struct slice topic, struct slice payload, uint8_t qos)
+{
+    struct retained_row *row = arg;
+    put_message(&row->value, topic, payload, qos, true);
+    row->found = true;
+}
+
+/*
+ * A retained message is written as it is now, not as it was when the loop asked: two loops that set one topic reach the
+ * store in any order, and the last write must be what RAM holds.
+ */
+static void fill_retained(struct server *s, struct store_batch *out, struct slice key)
+{
+    struct retained_row row = {0};
+    struct store_cf *cf = store_family(s->store, STORE_RETAINED);
+    retained_each(s->retained, get_be32(key.p), slice_from(key, 4), retained_found, &row);
+    if (row.found) {
+        store_batch_put(out, cf, key, buf_slice(&row.value));
+    } else {
+        store_batch_delete(out, cf, key);
+    }
+    buf_fini(&row.value);
+}
+
 static void fill(struct commit_job *job, struct store_batch *out)
 {
     struct persist_batch *b = LIST_ENTRY(job, struct persist_batch, job);
@@ -66,7 +105,9 @@ static void fill(struct commit_job *job, struct store_batch *out)
         struct store_cf *cf = store_family(b->w->server->store, (enum store_family)rest.p[0]);
         uint32_t key = get_le32(rest.p + 2), value = get_le32(rest.p + 6);
         struct slice k = slice_make(rest.p + OP_HEAD, key);
-        if (rest.p[1] != 0) {
+        if (rest.p[0] == STORE_RETAINED) {
+            fill_retained(b->w->server, out, k);
+        } else if (rest.p[1] != 0) {
             store_batch_put(out, cf, k, slice_make(k.p + key, value));
         } else {
             store_batch_delete(out, cf, k);
@@ -194,16 +235,6 @@ size_t persist_client_key(uint8_t *out, char kind, uint32_t instance, struct sli
     return 5 + client_id.n;
 }
 
-static void put_message(struct buf *out, struct slice topic, struct slice payload, uint8_t qos,
-                        bool retain)
-{
-    uint8_t head[4] = {qos, retain};
-    put_be16(head + 2, (uint16_t)topic.n);
-    buf_put(out, head, sizeof head);
-    buf_put_slice(out, topic);
-    buf_put_slice(out, payload);
-}
-
 static void queue_key(uint8_t out[16], uint64_t store_id, uint64_t order)
 {
     put_be64(out, store_id);
@@ -309,17 +340,13 @@ void persist_in_gone(struct worker *w, const struct session *s, const struct in_
     }
 }
 
-void persist_retained(struct worker *w, uint32_t instance, struct slice topic, struct slice payload,
-                      uint8_t qos)
+void persist_retained(struct worker *w, uint32_t instance, struct slice topic)
 {
     uint8_t key[4 + 65536];
-    struct buf value = {0};
     put_be32(key, instance);
     memcpy(key + 4, topic.p, topic.n);
-    put_message(&value, topic, payload, qos, true);
-    put_op(&w->persist.ops, STORE_RETAINED, payload.n > 0, slice_make(key, 4 + topic.n),
-           buf_slice(&value));
-    buf_fini(&value);
+    put_op(&w->persist.ops, STORE_RETAINED, true, slice_make(key, 4 + topic.n),
+           slice_make(NULL, 0));
 }
 
 void persist_will(struct worker *w, struct session *s)

@@ -233,7 +233,7 @@ static void retain(struct worker *w, struct conn *origin, uint32_t instance,
     if (own || (done != RETAINED_STORED && done != RETAINED_REMOVED)) {
         return;
     }
-    persist_retained(w, instance, p->topic, p->payload, p->qos);
+    persist_retained(w, instance, p->topic);
     if (p->qos > 0 && origin != NULL) {
         out->waits += persist_wait(w, WAIT_ACK, origin, NULL, number, NULL);
     }

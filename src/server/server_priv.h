@@ -481,8 +481,8 @@ void persist_released(struct worker *w, struct session *s, uint64_t order, struc
 /* Incoming QoS 2: this worker's part of a message is stored, and with it that it was; forgotten by all workers. */
 void persist_in_id(struct worker *w, uint64_t session_id, uint16_t id);
 void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in);
-void persist_retained(struct worker *w, uint32_t instance, struct slice topic, struct slice payload,
-                      uint8_t qos);
+/* The topic's retained message changed. */
+void persist_retained(struct worker *w, uint32_t instance, struct slice topic);
 void persist_will(struct worker *w, struct session *s);
 /* Publishes the wills that a crash left. */
 void persist_orphan_wills(struct worker *w);
