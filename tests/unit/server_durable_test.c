@@ -100,6 +100,50 @@ static void acknowledgements_in_order_of_arrival(void **state)
     SAYS(pub, "PUBREC 1; PUBACK 2; PUBACK 3");
 }
 
+/* MQTT 3.1.1 has no receive maximum: who sends more than that is not read for a while, and loses nothing. */
+static void a_flood_waits_in_its_socket(void **state)
+{
+    (void)state;
+    h.config.receive_maximum = 2;
+    h_start(&h, 1);
+    struct client *sub = h_subscribed(&h, "sub", false, "t", 1);
+    struct client *pub = h_connected(&h, "pub", true);
+    fake_trace.hold = true;
+    for (uint16_t i = 1; i <= 5; i++) {
+        h_send_publish(&h, pub, "t", "x", 1, i);
+    }
+    h_settle(&h);
+    SAYS(sub, "PUBLISH t=x q1 #1; PUBLISH t=x q1 #2");
+    SAYS(pub, "");
+    fake_trace.hold = false;
+    commit(0);
+    for (int i = 0; i < 4; i++) {
+        h_pass(&h, 20);
+        h_settle(&h);
+    }
+    SAYS(pub, "PUBACK 1; PUBACK 2; PUBACK 3; PUBACK 4; PUBACK 5");
+    SAYS(sub, "PUBLISH t=x q1 #3; PUBLISH t=x q1 #4; PUBLISH t=x q1 #5");
+}
+
+static void durability_none_waits_for_nothing(void **state)
+{
+    (void)state;
+    h.config.durability = DURABILITY_NONE;
+    h_start(&h, 1);
+    struct client *sub = h_subscribed(&h, "sub", false, "t", 2);
+    struct client *pub = h_connected(&h, "pub", false);
+    fake_trace.hold = true;
+    publish(pub, "t", "x", 2, 7);
+    SAYS(pub, "PUBREC 7");
+    SAYS(sub, "PUBLISH t=x q2 #1");
+    answer(sub, MQTT_PUBREC, 1);
+    SAYS(sub, "PUBREL 1");
+    answer(pub, MQTT_PUBREL, 7);
+    SAYS(pub, "PUBCOMP 7");
+    fake_trace.hold = false;
+    commit(0);
+}
+
 static void qos_2_to_a_durable_session(void **state)
 {
     (void)state;
@@ -478,6 +522,8 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(acknowledgements_in_order_of_arrival),
+        TEST(a_flood_waits_in_its_socket),
+        TEST(durability_none_waits_for_nothing),
         TEST(qos_2_to_a_durable_session),
         TEST(qos_2_from_a_durable_session),
         TEST(qos_2_repeated_on_a_new_connection),
