@@ -13,8 +13,8 @@
 #include "trace/buffer.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/bytes.h"
@@ -29,7 +29,8 @@ enum {
     DEVICE_SHIFT = 14,
     DEVICES = 1 << DEVICE_SHIFT,
     MAX_DEVICE_PIECES = 4096,
-    BYTES_PER_BUCKET = 256
+    BYTES_PER_BUCKET = 256,
+    AHEAD = 8 /* records whose bucket is on its way while one is indexed */
 };
 
 struct entry {
@@ -50,6 +51,7 @@ struct buffer {
     _Atomic uint64_t bytes;
     uint64_t segment_seq;
     uint64_t first_seq, capacity;
+    struct buffer_spare *spare;
     /* writer only */
     uint32_t staged; /* records, visible ones included */
     uint32_t used;   /* offset where the next record goes */
@@ -85,12 +87,9 @@ static void *map_zero(size_t bytes)
     return p;
 }
 
-struct buffer *buffer_new(uint64_t segment_seq, uint64_t first_seq, uint64_t capacity_bytes)
+static struct buffer *buffer_map(uint64_t capacity_bytes)
 {
     struct buffer *b = mem_new(1, sizeof *b);
-    atomic_init(&b->refs, 1);
-    b->segment_seq = segment_seq;
-    b->first_seq = first_seq;
     b->capacity = capacity_bytes;
     uint32_t n = bucket_count(capacity_bytes);
     b->bucket_mask = n - 1;
@@ -99,16 +98,19 @@ struct buffer *buffer_new(uint64_t segment_seq, uint64_t first_seq, uint64_t cap
     return b;
 }
 
-struct buffer *buffer_ref(struct buffer *b)
+/* Its memory stays, what it held is gone. */
+static void buffer_clear(struct buffer *b)
 {
-    unsigned before = atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
-    assert(before > 0);
-    return b;
+    atomic_store_explicit(&b->visible, 0, memory_order_relaxed);
+    atomic_store_explicit(&b->device_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&b->bytes, 0, memory_order_relaxed);
+    b->staged = b->used = b->used_published = 0;
+    memset(b->buckets, 0, b->bucket_bytes);
 }
 
-void buffer_unref(struct buffer *b)
+static void buffer_free(struct buffer *b)
 {
-    if (b == NULL || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) > 1) {
+    if (b == NULL) {
         return;
     }
     for (size_t i = 0; i < MAX_CHUNKS && b->chunks[i] != NULL; i++) {
@@ -124,6 +126,42 @@ void buffer_unref(struct buffer *b)
     free(b->staged_hash);
     free(b->staged_indexed);
     free(b);
+}
+
+void buffer_spare_fini(struct buffer_spare *s)
+{
+    buffer_free(atomic_exchange(&s->b, NULL));
+}
+
+struct buffer *buffer_new(struct buffer_spare *spare, uint64_t segment_seq, uint64_t first_seq,
+                          uint64_t capacity_bytes)
+{
+    struct buffer *b = atomic_exchange(&spare->b, NULL);
+    if (b != NULL && b->capacity == capacity_bytes) {
+        buffer_clear(b);
+    } else {
+        buffer_free(b);
+        b = buffer_map(capacity_bytes);
+    }
+    b->spare = spare;
+    b->segment_seq = segment_seq;
+    b->first_seq = first_seq;
+    atomic_init(&b->refs, 1);
+    return b;
+}
+
+struct buffer *buffer_ref(struct buffer *b)
+{
+    unsigned before = atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    assert(before > 0);
+    return b;
+}
+
+void buffer_unref(struct buffer *b)
+{
+    if (b != NULL && atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
+        buffer_free(atomic_exchange(&b->spare->b, b));
+    }
 }
 
 uint64_t buffer_segment(const struct buffer *b)
@@ -263,6 +301,9 @@ void buffer_publish(struct buffer *b)
 {
     uint32_t visible = atomic_load_explicit(&b->visible, memory_order_relaxed);
     for (uint32_t i = visible; i < b->staged; i++) {
+        if (i + AHEAD < b->staged) {
+            __builtin_prefetch(&b->buckets[bucket_of(b, b->staged_hash[i + AHEAD - visible])]);
+        }
         if (b->staged_indexed[i - visible]) {
             index_record(b, i, b->staged_hash[i - visible]);
         }

@@ -11,6 +11,7 @@
 #ifndef TMQ_TRACE_BUFFER_H
 #define TMQ_TRACE_BUFFER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,8 +24,16 @@ struct buffer;
 #define BUFFER_NONE UINT32_MAX /* no enumerator: it has to be an int */
 enum { BUFFER_CHUNK = 1 << 20 };
 
+/* Where the memory of a buffer without references waits for the next one, so that its pages are not faulted in
+ * again. Any thread; it outlives the buffers made with it. Zeroed: empty. */
+struct buffer_spare {
+    _Atomic(struct buffer *) b;
+};
+void buffer_spare_fini(struct buffer_spare *s);
+
 /* `segment_seq` names the segment its records belong to. */
-struct buffer *buffer_new(uint64_t segment_seq, uint64_t first_seq, uint64_t capacity_bytes);
+struct buffer *buffer_new(struct buffer_spare *spare, uint64_t segment_seq, uint64_t first_seq,
+                          uint64_t capacity_bytes);
 struct buffer *buffer_ref(struct buffer *b);
 void buffer_unref(struct buffer *b); /* NULL-safe */
 

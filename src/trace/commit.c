@@ -113,7 +113,8 @@ bool commit_room(struct trace *t)
         return false;
     }
     if (t->shared.active == NULL) {
-        set_active(t, buffer_new(t->commit.segment_seq, t->commit.next_seq, buffer_capacity(t)));
+        set_active(t, buffer_new(&t->spare, t->commit.segment_seq, t->commit.next_seq,
+                                 buffer_capacity(t)));
     }
     return true;
 }

@@ -59,6 +59,7 @@ static void trace_free(struct trace *t, bool unlink_rings)
     for (unsigned i = 0; i < t->shared.frozen_n; i++) {
         buffer_unref(t->shared.frozen[i]);
     }
+    buffer_spare_fini(&t->spare);
     segments_free(t);
     for (unsigned i = 0; i < atomic_load(&t->shared.instance_n); i++) {
         free((void *)(uintptr_t)t->shared.instances[i].name.p);

@@ -378,6 +378,7 @@ struct trace {
     struct commit commit;
     struct sync sync;
     struct shared shared;
+    struct buffer_spare spare;
     struct counters counters;
     struct maintain maintain;
 };
