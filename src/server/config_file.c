@@ -71,11 +71,12 @@ static void schema_init(struct schema *s, size_t refused)
     for (size_t i = 0; i < CONFIG_ROWS; i++) {
         const char *key = group_key(&config_rows[i]);
         if (key != NULL) {
-            s->group[group++] = text_field(key, i * sizeof(char *), i == refused);
+            s->group[group] = text_field(key, i * sizeof(char *), i == refused);
+            group++;
         } else {
-            s->plain[plain++] =
-                text_field(config_rows[i].key,
-                           offsetof(struct file_values, plain) + i * sizeof(char *), i == refused);
+            size_t offset = offsetof(struct file_values, plain) + i * sizeof(char *);
+            s->plain[plain] = text_field(config_rows[i].key, offset, i == refused);
+            plain++;
         }
     }
     s->plain[plain] = (cyaml_schema_field_t){

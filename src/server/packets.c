@@ -206,7 +206,10 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
         return;
     }
     const struct in_id *found = session_in_find(s, a.packet_id);
-    const struct in_id in = found == NULL ? (struct in_id){0} : *found;
+    struct in_id in = {0};
+    if (found != NULL) {
+        in = *found;
+    }
     bool known = session_in_remove(s, a.packet_id);
     if (session_durable(s)) {
         /* forgotten for good before the client may use the ID again; by an earlier PUBREL, too */
