@@ -95,6 +95,8 @@ static void set_blocks(rocksdb_options_t *o)
         o, rocksdb_slicetransform_create_fixed_prefix(STORE_BLOCKS_PREFIX));
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
+    rocksdb_options_set_bottommost_compression_options(o, -14, 1, 0, 0,
+                                                       1); /* level 1, as set_zstd() */
 }
 
 /* A sorted file is a run at the top: packed fast, well only when it comes to rest. Its writer would take the

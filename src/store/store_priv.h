@@ -37,7 +37,7 @@ struct store_cf {
 
 /* The engine's settings; they live as long as the store, over reopens. */
 struct engine_options {
-    rocksdb_options_t *family[KIND_COUNT]; /* [KIND_STATE] is also the database's */
+    rocksdb_options_t *family[KIND_COUNT];      /* [KIND_STATE] is also the database's */
     rocksdb_options_t *sorted_file[KIND_COUNT]; /* of files that are built to be ingested */
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;
