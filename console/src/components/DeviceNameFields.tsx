@@ -32,14 +32,22 @@ interface DeviceIdFieldProps extends FieldProps {
 }
 
 export function DeviceIdField({ instanceId, id, value = "", onChange, onPick }: DeviceIdFieldProps) {
+  const form = Form.useFormInstance();
   const group = (Form.useWatch<string | undefined>("group") ?? "").trim();
   const devices = useDeviceSuggestions(instanceId, joinClientId({ group, device: value }));
+  const pick = (clientId: string) => {
+    if (clientId === value && group === "") {
+      form.submit(); // Enter on what is typed already: it is the search that was meant
+    } else {
+      onPick(splitClientId(clientId));
+    }
+  };
   return (
     <AutoComplete
       id={id}
       value={value}
       onChange={onChange}
-      onSelect={(clientId: string) => onPick(splitClientId(clientId))}
+      onSelect={pick}
       placeholder="Device ID or whole client ID"
       options={devices.map(({ clientId, online }) => ({
         value: clientId,
