@@ -390,12 +390,12 @@ static void publish(struct trace *t)
     collapse_saved(c->collapse);
     if (n > 0 && c->recovery == NULL) {
         (void)pthread_mutex_lock(&t->shared.lock);
-        void (*fn)(void *) = t->shared.hook;
-        void *arg = t->shared.hook_arg;
-        (void)pthread_mutex_unlock(&t->shared.lock);
-        if (fn != NULL) {
-            fn(arg);
+        if (t->shared.hook != NULL) {
+            t->shared.hook(
+                t->shared
+                    .hook_arg); /* under the lock: once it is taken back, no call is under way */
         }
+        (void)pthread_mutex_unlock(&t->shared.lock);
     }
 }
 

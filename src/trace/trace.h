@@ -77,7 +77,8 @@ void trace_stats(struct trace *t, struct trace_stats *out);
 /* Channels open now in an instance (its devices online); one load. Any thread. */
 uint64_t trace_online(struct trace *t, struct slice instance);
 
-/* Calls `fn(arg)` on the commit thread after each commit that made records visible; must not block. */
+/* Calls `fn(arg)` on the commit thread after each commit that made records visible; must neither block nor call back in
+ * here. NULL takes it back: behind that no call is under way. */
 void trace_on_commit(struct trace *t, void (*fn)(void *arg), void *arg);
 
 /* ---- queries: any thread but a loop ---- */
