@@ -48,6 +48,8 @@ static void refuse(struct conn *c, enum mqtt_version v, uint8_t code, enum cause
     conn_end(c, cause, e);
 }
 
+static void connect_at_owner(struct conn *c, const struct mqtt_connect *p);
+
 static void leave_loop(struct conn *c)
 {
     if (c->io.fd >= 0) {
@@ -78,7 +80,7 @@ void connect_handle(struct conn *c, const struct mqtt_frame *f, struct slice who
     struct worker *owner =
         p.client_id.n == 0 ? c->w : worker_of(c->w->server, client_hash(0, p.client_id));
     if (owner == c->w) {
-        connect_at_owner(c);
+        connect_at_owner(c, &p);
         return;
     }
     leave_loop(c);
@@ -109,7 +111,9 @@ void connect_arrived(struct worker *w, struct conn *c)
     count_add(&w->count.connections, 1);
     conn_start(c);
     if (c->state == CONN_HANDSHAKE) {
-        connect_at_owner(c);
+        struct mqtt_connect p;
+        (void)connect_again(c, &p);
+        connect_at_owner(c, &p);
     }
     conn_read(c);
 }
@@ -123,26 +127,27 @@ static struct auth_request request_of(const struct mqtt_connect *p)
                                  .password = p->password};
 }
 
-void connect_at_owner(struct conn *c)
+static void connect_decided(struct conn *c, const struct mqtt_connect *p, struct auth_result *r);
+
+/* The connection is with its owner, its CONNECT at the start of conn->in. */
+static void connect_at_owner(struct conn *c, const struct mqtt_connect *p)
 {
-    struct mqtt_connect p;
     struct server *s = c->w->server;
-    (void)connect_again(c, &p);
-    c->version = (uint8_t)p.version;
-    c->keepalive_asked = p.keepalive;
-    c->flags = (uint16_t)(p.clean_start ? c->flags | CONN_CLEAN : c->flags & ~CONN_CLEAN);
+    c->version = (uint8_t)p->version;
+    c->keepalive_asked = p->keepalive;
+    c->flags = (uint16_t)(p->clean_start ? c->flags | CONN_CLEAN : c->flags & ~CONN_CLEAN);
     timer_cancel(&c->timer);
     if ((c->flags & CONN_OVER_LIMIT) != 0) {
         struct evidence e;
         evidence_init(&e);
         evidence_u64(&e, EV_LIMIT, s->max_connections);
-        refuse(c, p.version, 3, CAUSE_LIMIT_CONNECTIONS, &e);
+        refuse(c, p->version, 3, CAUSE_LIMIT_CONNECTIONS, &e);
         return;
     }
-    struct auth_request rq = request_of(&p);
+    struct auth_request rq = request_of(p);
     struct auth_result result;
     if (auth_check_fast(s->auth, &rq, &result)) {
-        connect_authenticated(c, &result);
+        connect_decided(c, p, &result);
         return;
     }
     c->state = CONN_AUTH;
@@ -197,24 +202,29 @@ static void assign_id(struct conn *c)
     } while (worker_of(c->w->server, client_hash(0, slice_str(c->assigned_id))) != c->w);
 }
 
-static void connect_accept(struct conn *c);
+static void connect_accept(struct conn *c, const struct mqtt_connect *p);
+
+static void connect_decided(struct conn *c, const struct mqtt_connect *p, struct auth_result *r)
+{
+    if (!r->ok) {
+        refuse_identity(c, p, r);
+        return;
+    }
+    c->identity = r->identity;
+    if (!will_allowed(c, p)) {
+        return;
+    }
+    if (p->client_id.n == 0) {
+        assign_id(c);
+    }
+    connect_accept(c, p);
+}
 
 void connect_authenticated(struct conn *c, struct auth_result *r)
 {
     struct mqtt_connect p;
     (void)connect_again(c, &p);
-    if (!r->ok) {
-        refuse_identity(c, &p, r);
-        return;
-    }
-    c->identity = r->identity;
-    if (!will_allowed(c, &p)) {
-        return;
-    }
-    if (p.client_id.n == 0) {
-        assign_id(c);
-    }
-    connect_accept(c);
+    connect_decided(c, &p, r);
 }
 
 static void hold(struct conn *c)
@@ -227,7 +237,9 @@ static void hold(struct conn *c)
 
 void connect_held(struct conn *c)
 {
-    connect_accept(c);
+    struct mqtt_connect p;
+    (void)connect_again(c, &p);
+    connect_accept(c, &p);
     conn_read(c);
 }
 
@@ -242,11 +254,11 @@ static void take_over(struct conn *c, struct conn *old, struct evidence *winner)
     conn_end(old, CAUSE_TAKEOVER_SAME_NODE, &loser);
 }
 
-static void accept_session(struct conn *c, const struct mqtt_connect *p, struct slice id)
+/* `s` is what the client has so far, or NULL. */
+static void accept_session(struct conn *c, const struct mqtt_connect *p, struct session *s,
+                           struct slice id, uint64_t hash)
 {
     struct worker *w = c->w;
-    uint64_t hash = client_hash(0, id);
-    struct session *s = session_map_find(&w->sessions, hash, 0, id);
     if (s != NULL && p->clean_start) {
         session_discard(w, s); /* [MQTT-3.1.2-6] */
         s = NULL;
@@ -267,7 +279,7 @@ static void accept_session(struct conn *c, const struct mqtt_connect *p, struct 
     }
     mqtt_encode_connack(conn_out(c), p->version, present, 0, NULL);
     c->packets_out++;
-    session_attach(w, s, c);
+    session_attach(s, c);
 }
 
 /* What a takeover said of the loser stays with the winner while that waits for room. */
@@ -291,29 +303,32 @@ static void evidence_kept(struct conn *c, struct evidence *e)
     }
 }
 
-/* Settings may have changed since it was authenticated. */
-static bool still_allowed(struct conn *c)
+/* The CONNECT has done its work: what was pipelined behind it comes to the front. */
+static void connect_taken(struct conn *c)
 {
-    struct auth *a = c->w->server->auth;
-    return auth_identity_version(c->identity) == auth_version(a) ||
-           auth_identity_refresh(a, &c->identity) == 0;
+    struct mqtt_frame f;
+    struct mqtt_error err;
+    long n = mqtt_frame(buf_slice(&c->in), UINT32_MAX, &f, &err);
+    assert(n > 0);
+    buf_take(&c->in, (size_t)n);
+    if (buf_len(&c->in) == 0) {
+        buf_fini(&c->in);
+    }
 }
 
-static void connect_accept(struct conn *c)
+static void connect_accept(struct conn *c, const struct mqtt_connect *p)
 {
     struct worker *w = c->w;
-    struct mqtt_connect p;
     struct evidence e;
-    size_t taken = connect_again(c, &p);
-    struct slice id = c->assigned_id != NULL ? slice_str(c->assigned_id) : p.client_id;
+    struct slice id = c->assigned_id != NULL ? slice_str(c->assigned_id) : p->client_id;
     uint64_t hash = client_hash(0, id);
     if (!list_empty(&w->unrecorded)) {
         hold(c);
         return;
     }
     evidence_kept(c, &e);
-    if (!still_allowed(c)) {
-        refuse(c, p.version, 5, CAUSE_AUTH_REVOKED, &e);
+    if (!conn_still_allowed(c)) {
+        refuse(c, p->version, 5, CAUSE_AUTH_REVOKED, &e);
         return;
     }
     struct session *s = session_map_find(&w->sessions, hash, 0, id);
@@ -323,30 +338,27 @@ static void connect_accept(struct conn *c)
         s = session_map_find(&w->sessions, hash, 0, id);
     }
     uint16_t of_takeover = e.n;
-    evidence_u64(&e, EV_KEEPALIVE_ASKED, p.keepalive);
-    evidence_u64(&e, EV_KEEPALIVE_GRANTED, p.keepalive);
-    evidence_u64(&e, EV_CLEAN_SESSION, p.clean_start);
+    evidence_u64(&e, EV_KEEPALIVE_ASKED, p->keepalive);
+    evidence_u64(&e, EV_KEEPALIVE_GRANTED, p->keepalive);
+    evidence_u64(&e, EV_CLEAN_SESSION, p->clean_start);
     uint64_t now_us = loop_wall_us(w->loop);
     evidence_u64(&e, EV_HANDSHAKE_MS,
                  now_us > c->accepted_us ? (now_us - c->accepted_us) / 1000 : 0);
-    bool resumed = s != NULL && !p.clean_start;
-    if (!conn_record_accepted(c, resumed ? CAUSE_ACCEPTED_RESUMED : CAUSE_ACCEPTED_NEW, &e)) {
+    bool resumed = s != NULL && !p->clean_start;
+    if (!conn_record_accepted(c, resumed ? CAUSE_ACCEPTED_RESUMED : CAUSE_ACCEPTED_NEW, id, &e)) {
         evidence_keep(c, &e, of_takeover);
         hold(c);
         return;
     }
     list_del(&c->queue);
     c->state = CONN_OPEN;
-    c->keepalive = p.keepalive;
+    c->keepalive = p->keepalive;
     count_add(&w->count.clients, 1);
     count_add(&w->count.accepted, 1);
-    accept_session(c, &p, id);
+    accept_session(c, p, s, id, hash);
     free(c->assigned_id);
     c->assigned_id = NULL;
-    buf_take(&c->in, taken);
-    if (buf_len(&c->in) == 0) {
-        buf_fini(&c->in);
-    }
+    connect_taken(c); /* what *p and id point to is gone now */
     c->last_in_ms = loop_now_ms(w->loop);
     if (c->keepalive != 0) {
         loop_timer_set(w->loop, &c->timer, c->last_in_ms + (uint64_t)c->keepalive * 1500);

@@ -25,7 +25,8 @@ struct identity {
     uint16_t keepalive;
 };
 
-static struct identity identify(const struct conn *c)
+/* What stands in the connection itself. */
+static struct identity identify_known(const struct conn *c)
 {
     struct identity id = {.instance = slice_str(c->w->server->instance), .version = c->version};
     id.clean = (c->flags & CONN_CLEAN) != 0;
@@ -34,6 +35,12 @@ static struct identity identify(const struct conn *c)
         id.user = auth_identity_user(c->identity);
         id.instance = auth_identity_instance(c->identity);
     }
+    return id;
+}
+
+static struct identity identify(const struct conn *c)
+{
+    struct identity id = identify_known(c);
     if (c->session != NULL) {
         id.client_id = session_client_id(c->session);
         return id;
@@ -141,15 +148,16 @@ static void record_fill(struct record *r, struct conn *c, enum cause cause,
     r->node = slice_str(c->w->server->config->node);
 }
 
-bool conn_record_accepted(struct conn *c, enum cause cause, const struct evidence *e)
+bool conn_record_accepted(struct conn *c, enum cause cause, struct slice client_id,
+                          const struct evidence *e)
 {
     char peer[ADDR_TEXT_MAX];
     struct record r;
-    struct identity id = identify(c);
+    struct identity id = identify_known(c);
+    id.client_id = client_id;
     record_fill(&r, c, cause, &id, peer);
     r.connected_at_us = r.time_us;
     r.flags = (uint8_t)(id.clean ? RECORD_CLEAN_SESSION : 0);
-    r.client_id = id.client_id;
     r.detail = slice_make(e->bytes, e->n);
     r.flags |= e->truncated ? RECORD_TRUNCATED : 0;
     /* never before an ending that waits, though this one may be small enough */

@@ -25,11 +25,17 @@ static void end_denied(struct conn *c, enum cause cause, struct slice topic, uin
     conn_end(c, cause, &e);
 }
 
-/* Settings may have changed since the identity was made. False: the connection has ended. */
+bool conn_still_allowed(struct conn *c)
+{
+    struct auth *a = c->w->server->auth;
+    return auth_identity_version(c->identity) == auth_version(a) ||
+           auth_identity_refresh(a, &c->identity) == 0;
+}
+
+/* False: the connection has ended. */
 static bool identity_fresh(struct conn *c)
 {
-    if (auth_identity_version(c->identity) == auth_version(c->w->server->auth) ||
-        auth_identity_refresh(c->w->server->auth, &c->identity) == 0) {
+    if (conn_still_allowed(c)) {
         return true;
     }
     conn_end(c, CAUSE_AUTH_REVOKED, NULL);
@@ -128,8 +134,8 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
     }
     acks_waiting(c, number, r.waits);
     if (acks_full(c)) {
-        conn_pause(
-            c); /* before MQTT 5 a client can't know the limit: its next messages wait in its own socket */
+        /* before MQTT 5 a client can't know the limit: its next messages wait in its own socket */
+        conn_pause(c);
     }
 }
 
@@ -184,8 +190,8 @@ static void on_ack(struct conn *c, const struct mqtt_frame *f, struct slice whol
     } else if (r == ACK_DONE && stored) {
         persist_acked(c->w, s, order, m);
     } else if (r == ACK_UNKNOWN && f->type == MQTT_PUBREC) {
-        send_ack(c, MQTT_PUBREL,
-                 a.packet_id); /* a repetition of what is done: let the peer end it */
+        /* a repetition of what is done: let the peer end it */
+        send_ack(c, MQTT_PUBREL, a.packet_id);
     }
     if (m != NULL) {
         message_unref(m);
@@ -370,7 +376,7 @@ static void on_pingreq(struct conn *c, const struct mqtt_frame *f, struct slice 
         conn_end_bad(c, &err, f, whole);
         return;
     }
-    mqtt_encode_pingresp(&c->out);
+    mqtt_encode_pingresp(conn_out(c));
     c->packets_out++;
     conn_dirty(c);
 }

@@ -157,7 +157,7 @@ static void deliver_local(struct route *r, const struct topics_match *m)
 
 /* ---- mail to other workers ---- */
 
-static void post_bytes(struct worker *w, struct worker *to, struct mail_bytes **slot, bool control)
+static void post_bytes(struct worker *to, struct mail_bytes **slot, bool control)
 {
     struct mail_bytes *m = *slot;
     *slot = NULL;
@@ -168,7 +168,6 @@ static void post_bytes(struct worker *w, struct worker *to, struct mail_bytes **
         mailbox_push(&to->inbox, &m->mail);
         loop_wake(to->loop);
     }
-    (void)w;
 }
 
 static struct mail_bytes *mail_for(struct worker *w, struct mail_bytes **slot, enum mail_kind kind)
@@ -189,7 +188,7 @@ static void send_to(struct worker *w, unsigned target, const struct mqtt_publish
     buf_put_slice(&m->bytes, p->topic);
     buf_put_slice(&m->bytes, p->payload);
     if (buf_len(&m->bytes) > MAIL_FLUSH_BYTES) {
-        post_bytes(w, w->server->workers[target], &w->publishes[target], false);
+        post_bytes(w->server->workers[target], &w->publishes[target], false);
     }
 }
 
@@ -297,10 +296,10 @@ void route_flush(struct worker *w)
 {
     for (unsigned i = 0; i < w->server->worker_count; i++) {
         if (w->publishes[i] != NULL) {
-            post_bytes(w, w->server->workers[i], &w->publishes[i], false);
+            post_bytes(w->server->workers[i], &w->publishes[i], false);
         }
         if (w->acks[i] != NULL) {
-            post_bytes(w, w->server->workers[i], &w->acks[i], true);
+            post_bytes(w->server->workers[i], &w->acks[i], true);
         }
     }
 }
@@ -352,10 +351,9 @@ void route_ack_back(struct worker *w, struct worker *origin, struct conn *conn, 
     buf_put(&m->bytes, &a, sizeof a);
 }
 
-void route_acks(struct worker *w, struct mail_bytes *mail)
+void route_acks(struct mail_bytes *mail)
 {
     struct slice rest = buf_slice(&mail->bytes);
-    (void)w;
     while (rest.n > 0) {
         struct answered a;
         memcpy(&a, rest.p, sizeof a);

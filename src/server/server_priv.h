@@ -31,8 +31,12 @@
 #include "trace/record.h"
 #include "trace/trace.h"
 
-enum { OUT_REFS_MAX = 32 * 1024 };
-enum { READ_BYTES = 64 * 1024, SMALL_PAYLOAD = 1024, SPARE_BYTES_MAX = 8 * 1024 * 1024 };
+enum {
+    READ_BYTES = 64 * 1024,
+    SMALL_PAYLOAD = 1024, /* up to here copying beats a reference and an iovec */
+    OUT_REFS_MAX = 32 * 1024,
+    SPARE_BYTES_MAX = 8 * 1024 * 1024
+};
 
 struct worker;
 
@@ -69,18 +73,17 @@ struct publisher {
 };
 
 enum conn_flag {
-    CONN_READABLE = 2,      /* the kernel may have more bytes */
-    CONN_WRITE_BLOCKED = 4, /* the kernel's buffer was full */
-    CONN_WRITE_DEAD = 8,    /* a write failed: only reading will tell why it ended */
-    CONN_PAUSED = 16,       /* reading is off for our own reasons */
-    CONN_CLEAN = 32,
-    CONN_AUTH_RUNNING = 64,
-    CONN_SAW_EOF = 128,
-    CONN_OVER_LIMIT = 256,
-    CONN_HUNG_UP = 512,      /* EPOLLRDHUP or EPOLLHUP was told */
-    CONN_WANTS_WRITE = 2048, /* registered for writability */
-    CONN_LINGERS = 4096, /* ended by DISCONNECT; the descriptor waits for the client's own close */
-    CONN_PUMP_WAITS = 1024 /* the next QoS 2 message waits for the store */
+    CONN_READABLE = 1,      /* the kernel may have more bytes */
+    CONN_WRITE_BLOCKED = 2, /* the kernel's buffer was full */
+    CONN_WRITE_DEAD = 4,    /* a write failed: only reading will tell why it ended */
+    CONN_PAUSED = 8,        /* reading is off for our own reasons */
+    CONN_CLEAN = 16,        /* asked for a clean session */
+    CONN_SAW_EOF = 32,
+    CONN_OVER_LIMIT = 64,   /* more than max_connections: told so when it has said who it is */
+    CONN_HUNG_UP = 128,     /* EPOLLRDHUP or EPOLLHUP was told */
+    CONN_PUMP_WAITS = 256,  /* the next QoS 2 message waits for the store */
+    CONN_WANTS_WRITE = 512, /* registered for writability */
+    CONN_LINGERS = 1024 /* ended by DISCONNECT; the descriptor waits for the client's own close */
 };
 
 struct conn {
@@ -98,8 +101,7 @@ struct conn {
     struct out_ref *refs;
     struct publisher *pub;
     char *assigned_id; /* to a client that named none; until it has its session */
-    uint8_t *
-        ending; /* the record of an ending that found no room in the ring; of a held winner: its takeover */
+    uint8_t *ending;   /* an ending's record without room in the ring; a held winner's takeover */
     union {
         struct sockaddr sa;
         struct sockaddr_in in4;
@@ -340,7 +342,7 @@ void session_map_remove(struct session_map *m, const struct session *s);
 /* Takes a session apart: subscriptions, stored state, memory. */
 void session_discard(struct worker *w, struct session *s);
 /* Makes a connection its session's and starts what waits. */
-void session_attach(struct worker *w, struct session *s, struct conn *c);
+void session_attach(struct session *s, struct conn *c);
 /* The connection ended: a clean session ends with it. */
 void session_detach(struct worker *w, struct conn *c);
 /* Publishes the will (or not) and forgets it. */
@@ -358,7 +360,7 @@ void acceptors_hold(struct worker *w);
 struct conn *conn_new(struct worker *w, const struct stream *stream,
                       const struct sockaddr_storage *peer, const struct listener *l);
 void conn_free(struct conn *c);
-/* Registers with its worker's loop and reads what is there. */
+/* Registers with its worker's loop, which tells when there is something to read. */
 void conn_start(struct conn *c);
 /* Reads, decodes and handles what the kernel has, within a round's share. */
 void conn_read(struct conn *c);
@@ -395,6 +397,8 @@ static inline struct buf *conn_out(struct conn *c)
 }
 
 /* ---- packets.c: what each packet does ---- */
+/* Settings may have changed since its identity was made: false when it may not be connected any more. */
+bool conn_still_allowed(struct conn *c);
 /* One decoded frame; the connection may have ended behind it. */
 void packet_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole);
 
@@ -402,8 +406,6 @@ void packet_handle(struct conn *c, const struct mqtt_frame *f, struct slice whol
 /* False: the first byte can't begin a CONNECT, and the connection has ended. */
 bool connect_first_byte(struct conn *c, struct slice in);
 void connect_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole);
-/* The connection is with its owner now, its CONNECT at the start of conn->in. */
-void connect_at_owner(struct conn *c);
 void connect_authenticated(struct conn *c, struct auth_result *r);
 /* There is room in the ring again. */
 void connect_held(struct conn *c);
@@ -424,7 +426,8 @@ void conn_linger_end(struct conn *c);
 void conn_end_bad(struct conn *c, const struct mqtt_error *err, const struct mqtt_frame *f,
                   struct slice bytes);
 /* The `connect` record of an accepted channel. False: no room in the ring. */
-bool conn_record_accepted(struct conn *c, enum cause cause, const struct evidence *e);
+bool conn_record_accepted(struct conn *c, enum cause cause, struct slice client_id,
+                          const struct evidence *e);
 /* Tries the endings that found no room; true when none is left. */
 bool endings_retry(struct worker *w);
 /* What a connection says of itself on the other side's record. */
@@ -448,7 +451,7 @@ void route_retained(struct conn *c, const struct mqtt_publish *p, const struct t
 /* Gives the round's mail to the other workers. */
 void route_flush(struct worker *w);
 void route_mail(struct worker *w, struct mail_bytes *m);
-void route_acks(struct worker *w, struct mail_bytes *m);
+void route_acks(struct mail_bytes *m);
 /* True when some other worker's inbox is full: sockets that publish are not read. */
 bool route_full(const struct worker *w);
 /* Answers another worker's connection. */

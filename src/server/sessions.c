@@ -126,10 +126,9 @@ void session_discard(struct worker *w, struct session *s)
     session_free(s);
 }
 
-void session_attach(struct worker *w, struct session *s, struct conn *c)
+void session_attach(struct session *s, struct conn *c)
 {
     assert(s->conn == NULL && c->session == NULL);
-    (void)w;
     s->conn = c;
     c->session = s;
     session_resume(s);

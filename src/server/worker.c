@@ -1,8 +1,8 @@
 /*
  * A worker: one loop thread with its connections and sessions.
  *
- * End of a round, in this order: endings that wait for room; connections that move; mail to others; output; the batch for
- * the store; the dead are freed. Nothing frees a connection at another point, so a pointer to one is good for the round.
+ * End of a round, in this order: connections with more to read; connections that move; mail to others; output; the batch
+ * for the store; the dead are freed. Nothing frees a connection at another point, so a pointer to one is good for the round.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,12 +12,7 @@
 #include "base/mem.h"
 #include "server/server_priv.h"
 
-enum {
-    FIRST_OUT_BYTES = 2048,
-    SPARE_CAP_MAX = 64 * 1024,
-    ROOM_MS = 5,
-    LOOP_STACK = 16 * 1024 * 1024
-};
+enum { FIRST_OUT_BYTES = 2048, SPARE_CAP_MAX = 64 * 1024, ROOM_MS = 5 };
 
 static void on_wake(void *arg);
 static bool on_round(void *arg);
@@ -114,13 +109,9 @@ static void *run(void *arg)
 
 void worker_start(struct worker *w)
 {
-    pthread_attr_t attr;
     char name[16];
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setstacksize(&attr, LOOP_STACK); /* topics may have thousands of levels */
-    int err = pthread_create(&w->thread, &attr, run, w);
+    int err = pthread_create(&w->thread, NULL, run, w);
     assert(err == 0);
-    (void)pthread_attr_destroy(&attr);
     (void)snprintf(name, sizeof name, "loop-%u", w->index);
     (void)pthread_setname_np(w->thread, name);
 }
@@ -246,7 +237,7 @@ static void take_mail(struct worker *w, struct mail *m)
         route_mail(w, LIST_ENTRY(m, struct mail_bytes, mail));
         break;
     case MAIL_ACKS:
-        route_acks(w, LIST_ENTRY(m, struct mail_bytes, mail));
+        route_acks(LIST_ENTRY(m, struct mail_bytes, mail));
         break;
     case MAIL_AUTH:
         on_auth(m);
@@ -304,11 +295,6 @@ static void each_queued(struct list *from, void (*fn)(struct conn *c))
     while ((l = list_shift(&now)) != NULL) {
         fn(LIST_ENTRY(l, struct conn, queue));
     }
-}
-
-static void read_ready(struct conn *c)
-{
-    conn_read(c);
 }
 
 static void flush_dirty(struct worker *w)
@@ -374,7 +360,7 @@ static void worker_idle(struct worker *w)
 static bool on_round(void *arg)
 {
     struct worker *w = arg;
-    each_queued(&w->ready, read_ready);
+    each_queued(&w->ready, conn_read);
     connect_move_all(w);
     route_flush(w);
     flush_dirty(w);
