@@ -298,19 +298,22 @@ static void put_position(struct trace *t)
     store_batch_put(c->batch, t->meta, slice_str(META_COMMIT), buf_slice(&c->value));
 }
 
+void gap_put(const struct trace *t, struct store_batch *batch, const struct gap *g)
+{
+    uint8_t key[sizeof META_GAP - 1 + 8];
+    uint8_t value[24];
+    memcpy(key, META_GAP, sizeof META_GAP - 1);
+    put_be64(key + sizeof META_GAP - 1, g->seq);
+    put_le64(value, g->span.from_us);
+    put_le64(value + 8, g->span.to_us);
+    put_le64(value + 16, g->span.count);
+    store_batch_put(batch, t->meta, slice_make(key, sizeof key), slice_make(value, sizeof value));
+}
+
 static void put_gaps(struct trace *t)
 {
     for (size_t i = 0; i < t->commit.gap_n; i++) {
-        const struct gap *g = &t->commit.gaps[i];
-        uint8_t key[sizeof META_GAP - 1 + 8];
-        uint8_t value[24];
-        memcpy(key, META_GAP, sizeof META_GAP - 1);
-        put_be64(key + sizeof META_GAP - 1, g->seq);
-        put_le64(value, g->span.from_us);
-        put_le64(value + 8, g->span.to_us);
-        put_le64(value + 16, g->span.count);
-        store_batch_put(t->commit.batch, t->meta, slice_make(key, sizeof key),
-                        slice_make(value, sizeof value));
+        gap_put(t, t->commit.batch, &t->commit.gaps[i]);
     }
 }
 

@@ -447,15 +447,8 @@ static int tell_skipped(struct flush *f)
     if (g->span.count == 0) {
         return 0;
     }
-    uint8_t key[sizeof META_GAP - 1 + 8];
-    uint8_t value[24];
-    memcpy(key, META_GAP, sizeof META_GAP - 1);
-    put_be64(key + sizeof META_GAP - 1, g->seq);
-    put_le64(value, g->span.from_us);
-    put_le64(value + 8, g->span.to_us);
-    put_le64(value + 16, g->span.count);
     struct store_batch *b = store_batch_new();
-    store_batch_put(b, t->meta, slice_make(key, sizeof key), slice_make(value, sizeof value));
+    gap_put(t, b, g);
     int rc = store_write(t->store, b, true);
     store_batch_free(b);
     if (rc == 0) {

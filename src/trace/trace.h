@@ -156,6 +156,4 @@ int trace_devices(struct trace *t, const struct trace_devices_query *q, struct t
     __attribute__((warn_unused_result));
 void trace_devices_fini(struct trace_devices *d);
 
-/* ---- fault injection (tests): named failpoints, armed by TRACEMQ_FAILPOINTS ---- */
-
 #endif

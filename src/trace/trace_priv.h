@@ -166,6 +166,8 @@ struct commit {
 
 /* Stages one record: gives it its seq, encodes it into the active buffer, counts what is open. */
 void commit_stage(struct trace *t, const struct record *r);
+/* Puts a gap where a restart finds it. */
+void gap_put(const struct trace *t, struct store_batch *batch, const struct gap *g);
 /* Room for records in the active buffer, which is frozen when full; false: none now. */
 bool commit_room(struct trace *t);
 /* Drains rings (merged by time) and the outage's and collapse's rows into the stage. */
