@@ -10,26 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server_harness.h"
-
-static struct harness h;
-
-#define SAYS(c, text) assert_string_equal(h_says(&h, (c)), (text))
-#define RECORDS(text) assert_string_equal(h_records(&h), (text))
-
-static int setup(void **state)
-{
-    (void)state;
-    h_init(&h);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    h_fini(&h);
-    return 0;
-}
+#include "server_scenario.h"
 
 static void publish(struct client *c, const char *topic, const char *payload, uint8_t qos,
                     uint16_t id)
@@ -519,7 +500,6 @@ static void a_clean_start_forgets(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(acknowledgements_in_order_of_arrival),
         TEST(a_flood_waits_in_its_socket),

@@ -10,26 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server_harness.h"
-
-static struct harness h;
-
-#define SAYS(c, text) assert_string_equal(h_says(&h, (c)), (text))
-#define RECORDS(text) assert_string_equal(h_records(&h), (text))
-
-static int setup(void **state)
-{
-    (void)state;
-    h_init(&h);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    h_fini(&h);
-    return 0;
-}
+#include "server_scenario.h"
 
 static struct client *with_keepalive(const char *id, uint16_t seconds)
 {
@@ -725,7 +706,6 @@ static void limits_of_a_client(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(no_heart_after_one_and_a_half_keepalives),
         TEST(no_keepalive_no_deadline),
