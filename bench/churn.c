@@ -6,6 +6,7 @@
  * takeover: `clients` slots, each one client ID and two sockets. The new socket's CONNACK and the
  *   end of the old one, in either order, make one takeover; `count` in all.
  * idle: connect `first`, stop, connect up to `clients`, stop. None may end meanwhile.
+ * sessions: `count` client IDs, each with clean session 0: CONNACK, SUBSCRIBE, SUBACK, DISCONNECT.
  *
  * Sockets are opened only between rounds, never inside one: the loop may still hold events of the
  * slot's former socket (see client.h).
@@ -18,11 +19,12 @@
 
 #define IDLE_KEEPALIVE_S 600
 
-enum state { EMPTY, CONNECTING, OPEN };
+enum state { EMPTY, CONNECTING, SUBSCRIBING, OPEN };
 
 struct slot {
     struct client sockets[2]; /* the second only for takeover */
     int64_t opened_ns;
+    uint64_t number;    /* of its client ID */
     uint32_t current;   /* which socket is, or will be, the client's */
     bool waits_for_end; /* of the former socket */
 };
@@ -35,7 +37,7 @@ struct churn {
     uint32_t slot_count, empty_count;
     uint64_t started, finished, target;
     int64_t now;
-    enum { CONNECT, TAKEOVER, IDLE } kind;
+    enum churn_kind { CONNECT, TAKEOVER, IDLE, SESSIONS } kind;
     uint16_t keepalive_s;
 };
 
@@ -62,7 +64,7 @@ static void finish(struct churn *c, struct slot *s)
 static void end_connection(struct churn *c, struct client *k)
 {
     static const uint8_t disconnect[] = {WIRE_DISCONNECT << 4, 0};
-    if (c->l->o.end == LOAD_END_DISCONNECT) {
+    if (c->l->o.end == LOAD_END_DISCONNECT || c->kind == SESSIONS) {
         memcpy(client_put(&c->loop, k, sizeof disconnect), disconnect, sizeof disconnect);
         client_flush(&c->loop, k);
     }
@@ -70,10 +72,36 @@ static void end_connection(struct churn *c, struct client *k)
     k->state = EMPTY;
 }
 
+static void subscribe(struct churn *c, struct client *k)
+{
+    char filter[32];
+    uint8_t packet[WIRE_SMALL_MAX];
+    (void)snprintf(filter, sizeof filter, "bench/%llu/+",
+                   (unsigned long long)slot_of(c, k)->number);
+    size_t bytes = wire_put_subscribe(packet, 1, filter, 1);
+    memcpy(client_put(&c->loop, k, bytes), packet, bytes);
+    k->state = SUBSCRIBING;
+}
+
+static void on_suback(struct churn *c, struct client *k, const struct wire_frame *f)
+{
+    if (f->type != WIRE_SUBACK || f->body_bytes != 3 || f->body[2] != 1) {
+        load_fail(c->l, &c->l->errors.connect, "wrong answer to SUBSCRIBE: type %u", f->type);
+        c->l->stop = true;
+        return;
+    }
+    end_connection(c, k);
+    finish(c, slot_of(c, k));
+}
+
 static void on_frame(void *ctx, struct client *k, const struct wire_frame *f)
 {
     struct churn *c = ctx;
     struct slot *s = slot_of(c, k);
+    if (k->state == SUBSCRIBING) {
+        on_suback(c, k, f);
+        return;
+    }
     if (k->state != CONNECTING || f->type != WIRE_CONNACK || f->body_bytes != 2 ||
         f->body[0] != 0 || f->body[1] != 0) {
         load_fail(c->l, &c->l->errors.connect, "wrong answer: type %u, code %d", f->type,
@@ -82,7 +110,12 @@ static void on_frame(void *ctx, struct client *k, const struct wire_frame *f)
         return;
     }
     k->state = OPEN;
+    c->l->resumed += k->transport && transport_resumed(k->transport);
     samples_add(&c->l->latency, clock_ns() - s->opened_ns);
+    if (c->kind == SESSIONS) {
+        subscribe(c, k);
+        return;
+    }
     if (c->kind == CONNECT) {
         end_connection(c, k);
     }
@@ -112,14 +145,17 @@ static const struct client_events churn_events = {on_frame, on_closed};
 
 static void start(struct churn *c, uint32_t index)
 {
-    char id[24];
+    char id[32];
     struct slot *s = &c->slots[index];
-    uint64_t number = c->kind == CONNECT ? c->started % c->l->o.ids : index;
-    (void)snprintf(id, sizeof id, "bench-%07llu", (unsigned long long)number);
+    s->number = c->kind == CONNECT    ? c->started % c->l->o.ids
+                : c->kind == SESSIONS ? c->started
+                                      : index;
+    (void)snprintf(id, sizeof id, "bench-%07llu", (unsigned long long)s->number);
     struct wire_login login = {.client_id = id,
                                .user = c->l->o.user,
                                .password = c->l->o.password,
-                               .keepalive_s = c->keepalive_s};
+                               .keepalive_s = c->keepalive_s,
+                               .keep = c->kind == SESSIONS};
     if (c->kind == TAKEOVER && s->sockets[s->current].fd >= 0) {
         s->waits_for_end = true;
         s->current ^= 1U;
@@ -178,11 +214,11 @@ static void look_around(struct churn *c)
     }
 }
 
-static int churn_init(struct churn *c, struct load *l, int kind, uint32_t slots)
+static int churn_init(struct churn *c, struct load *l, enum churn_kind kind, uint32_t slots)
 {
     memset(c, 0, sizeof *c);
     c->l = l;
-    c->kind = kind == 0 ? CONNECT : kind == 1 ? TAKEOVER : IDLE;
+    c->kind = kind;
     c->slot_count = slots;
     c->slots = calloc(slots, sizeof c->slots[0]);
     c->empty = calloc(slots, sizeof c->empty[0]);
@@ -194,7 +230,9 @@ static int churn_init(struct churn *c, struct load *l, int kind, uint32_t slots)
         client_init(&c->slots[i - 1].sockets[1], i - 1, 0);
         c->empty[c->empty_count++] = i - 1;
     }
-    return loop_init(&c->loop, &churn_events, c, l->o.port, l->o.sources);
+    int error = loop_init(&c->loop, &churn_events, c, l->o.port, l->o.sources);
+    c->loop.transport = l->o.transport;
+    return error;
 }
 
 static void churn_fini(struct churn *c)
@@ -208,7 +246,8 @@ static void churn_fini(struct churn *c)
     loop_fini(&c->loop);
 }
 
-static void run_case(struct load *l, int kind, uint32_t slots, void (*body)(struct churn *c))
+static void run_case(struct load *l, enum churn_kind kind, uint32_t slots,
+                     void (*body)(struct churn *c))
 {
     struct churn c;
     int error = churn_init(&c, l, kind, slots);
@@ -250,16 +289,21 @@ static void idle_body(struct churn *c)
 
 void case_connect(struct load *l)
 {
-    run_case(l, 0, l->o.concurrency, connect_body);
+    run_case(l, CONNECT, l->o.concurrency, connect_body);
 }
 
 /* Both sockets of every slot are open at once for a moment. */
 void case_takeover(struct load *l)
 {
-    run_case(l, 1, l->o.clients, takeover_body);
+    run_case(l, TAKEOVER, l->o.clients, takeover_body);
 }
 
 void case_idle(struct load *l)
 {
-    run_case(l, 2, l->o.clients, idle_body);
+    run_case(l, IDLE, l->o.clients, idle_body);
+}
+
+void case_sessions(struct load *l)
+{
+    run_case(l, SESSIONS, l->o.concurrency, connect_body);
 }

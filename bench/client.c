@@ -94,6 +94,8 @@ void client_close(struct client *c, bool reset)
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     }
+    transport_free(c->transport, !reset);
+    c->transport = NULL;
     close(c->fd);
     c->fd = -1;
     c->send_error = 0;
@@ -154,6 +156,7 @@ int client_open(struct loop *l, struct client *c, const struct wire_login *login
         return error;
     }
     c->fd = fd;
+    c->transport = transport_new(l->transport, fd);
     uint8_t packet[WIRE_SMALL_MAX];
     size_t bytes = wire_put_connect(packet, login);
     memcpy(client_put(l, c, bytes), packet, bytes);
@@ -203,20 +206,42 @@ static void arm(struct loop *l, struct client *c, bool blocked)
     }
 }
 
+static ssize_t put(struct client *c, const uint8_t *p, size_t bytes)
+{
+    if (c->transport) {
+        return transport_write(c->transport, p, bytes);
+    }
+    ssize_t n = send(c->fd, p, bytes, MSG_NOSIGNAL);
+    return n >= 0 ? n : -errno;
+}
+
+/* The socket refused output, or a handshake waits for it. Output that waits for the peer's handshake does not count. */
+static bool wants_write(const struct client *c)
+{
+    return c->transport ? transport_wants_write(c->transport) : c->out_from < c->out_to;
+}
+
 /* A send error says nothing by itself: the read that follows tells how the connection ended. */
 void client_flush(struct loop *l, struct client *c)
 {
-    if (c->fd < 0 || c->out_from == c->out_to) {
+    if (c->fd < 0) {
         return;
     }
-    ssize_t n = send(c->fd, c->out + c->out_from, c->out_to - c->out_from, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        c->send_error = errno;
+    if (c->out_from == c->out_to) {
+        if (c->transport) {
+            transport_push(c->transport);
+            arm(l, c, wants_write(c));
+        }
+        return;
+    }
+    ssize_t n = put(c, c->out + c->out_from, c->out_to - c->out_from);
+    if (n < 0 && n != -EAGAIN && n != -EINTR) {
+        c->send_error = (int)-n;
         c->out_from = c->out_to;
         return;
     }
     c->out_from += n > 0 ? (size_t)n : 0;
-    arm(l, c, c->out_from < c->out_to);
+    arm(l, c, wants_write(c));
     if (c->out_from == c->out_to) {
         c->out_from = 0;
         c->out_to = 0;
@@ -273,19 +298,46 @@ static void decode(struct loop *l, struct client *c, size_t bytes)
     }
 }
 
-static void read_ready(struct loop *l, struct client *c)
+static ssize_t get(struct client *c, uint8_t *out)
+{
+    if (c->transport) {
+        return transport_read(c->transport, out, READ_BYTES);
+    }
+    ssize_t n = recv(c->fd, out, READ_BYTES, 0);
+    return n >= 0 ? n : -errno;
+}
+
+/* One read; false when there is nothing more, or the client is closed. */
+static bool read_once(struct loop *l, struct client *c)
 {
     size_t have = c->rest_bytes;
+    int fd = c->fd;
     if (have > 0) {
         memcpy(l->in, c->rest, have);
     }
-    ssize_t n = recv(c->fd, l->in + have, READ_BYTES, 0);
+    ssize_t n = get(c, l->in + have);
     if (n > 0) {
         decode(l, c, have + (size_t)n);
     } else if (n == 0) {
         end(l, c, c->send_error);
-    } else if (errno != EAGAIN && errno != EINTR) {
-        end(l, c, errno);
+    } else if (n != -EAGAIN && n != -EINTR) {
+        end(l, c, (int)-n);
+    }
+    return n > 0 && c->fd == fd;
+}
+
+/* A transport may hold bytes that the socket does not show any more: it is read until it has none. */
+static void read_ready(struct loop *l, struct client *c)
+{
+    bool more = read_once(l, c);
+    while (more && c->transport) {
+        more = read_once(l, c);
+    }
+    if (c->fd >= 0 && c->transport) {
+        client_flush(l, c); /* what waited for the handshake */
+        if (c->fd >= 0) {
+            arm(l, c, wants_write(c));
+        }
     }
 }
 

@@ -6,13 +6,15 @@
  */
 #pragma once
 
+#include "transport.h"
 #include "wire.h"
 
 #include <netinet/in.h>
 
 struct client {
-    uint8_t *out;  /* gathered output, sent from out_from to out_to */
-    uint8_t *rest; /* bytes of a packet that has not fully arrived */
+    struct transport *transport; /* NULL: plain TCP */
+    uint8_t *out;                /* gathered output, sent from out_from to out_to */
+    uint8_t *rest;               /* bytes of a packet that has not fully arrived */
     size_t out_from, out_to, out_room;
     size_t rest_bytes, rest_room;
     int fd;         /* -1 when closed */
@@ -37,6 +39,8 @@ struct loop {
     struct sockaddr_in server;
     uint32_t sources; /* how many source addresses from 127.0.0.1 on are used in turn */
     uint32_t next_source;
+    enum transport_kind transport; /* of connections to come */
+    uint64_t resumed;              /* TLS connections that took up a session */
     int epoll_fd;
     uint8_t *in; /* shared read buffer */
     struct client **dirty;

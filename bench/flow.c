@@ -120,7 +120,10 @@ static void count_delivery(struct run *r, struct publisher *p, uint64_t seq)
         return;
     }
     r->deliveries++;
-    p->delivered[seq % window]++;
+    if (p->delivered[seq % window]++ == r->fan) {
+        load_fail(r->l, &r->l->errors.doubled, "%u/%llu came once too often", p->client.index,
+                  (unsigned long long)seq);
+    }
     while (p->done < p->sent && p->delivered[p->done % window] == r->fan) {
         p->delivered[p->done % window] = 0;
         p->done++;
@@ -182,8 +185,11 @@ static void on_publish(struct run *r, struct subscriber *s, const struct wire_fr
     if (r->timed) {
         samples_add(&r->l->latency, clock_ns() - (int64_t)get_u64(f->body + at + 12));
     }
+    s->got++;
     if (seq < *next) {
         below(r, s, p->client.index, seq);
+    } else if (r->shared) {
+        *next = seq + 1; /* others have what is between */
     } else {
         flow_skip(r, s, p->client.index, *next, seq);
         *next = seq + 1;

@@ -32,6 +32,7 @@ struct subscriber {
     struct client client;
     uint64_t *next;        /* next sequence by publisher, from `first` on */
     uint32_t first, heard; /* the publishers it hears */
+    uint64_t got;          /* messages, in all */
     uint32_t releases;     /* PUBRELs it waits for */
 };
 
@@ -55,8 +56,9 @@ struct run {
     int64_t next_due;    /* case latency: when the next message is due */
     int64_t interval_ns; /* 0: closed loop */
     uint32_t next_publisher;
-    bool timed; /* take latencies */
-    bool spins; /* never sleep, so that the broker does not pay for waking our core up */
+    bool shared; /* one shared subscription: each message to one member */
+    bool timed;  /* take latencies */
+    bool spins;  /* never sleep, so that the broker does not pay for waking our core up */
 };
 
 /* Sequence number below which all is complete: what stays in the window begins there. */

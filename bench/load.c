@@ -30,6 +30,10 @@ static const struct load_case cases[] = {
     {"pairs", case_messages, {.clients = 50, .window = 40}, "N publishers, one subscriber each"},
     {"fanout", case_messages, {.clients = 500, .window = 30}, "one publisher to N subscribers"},
     {"fanin", case_messages, {.clients = 500, .window = 50}, "N publishers to one subscriber"},
+    {"shared",
+     case_messages,
+     {.clients = 50, .window = 40},
+     "N publishers to one shared subscription of N"},
     {"pingpong", case_messages, {.clients = 1, .window = 1}, "one message in flight"},
     {"latency", case_messages, {.clients = 50, .window = 1000}, "N pairs at a fixed --rate"},
     {"connect", case_connect, {.clients = 0}, "connect, CONNACK, end; --count times"},
@@ -38,6 +42,12 @@ static const struct load_case cases[] = {
      case_idle,
      {.clients = 19000, .first = 10000},
      "connect --first clients, stop, go on to N, stop"},
+    {"sessions", case_sessions, {.clients = 0}, "--count kept sessions with a subscription each"},
+    {"retained", case_retained, {.clients = 50, .window = 20}, "--count retained messages"},
+    {"wild",
+     case_wild,
+     {.clients = 100, .window = 4},
+     "--count wildcard subscriptions, then messages to them"},
 };
 
 void load_fail(struct load *l, uint64_t *counter, const char *format, ...)
@@ -147,6 +157,16 @@ static void print_result(struct load *l)
            l->o.case_name, l->o.qos, l->o.clients, l->o.payload, (unsigned long long)l->done,
            l->measured_s, l->measured_s > 0 ? (double)l->done / l->measured_s : 0.0);
     samples_print(&l->latency);
+    if (l->most > 0) {
+        printf(",\"least\":%llu,\"most\":%llu", (unsigned long long)l->least,
+               (unsigned long long)l->most);
+    }
+    if (l->used > 0) {
+        printf(",\"used\":%llu", (unsigned long long)l->used);
+    }
+    if (l->resumed > 0) {
+        printf(",\"resumed\":%llu", (unsigned long long)l->resumed);
+    }
     printf(",\"errors\":%llu,\"connect_errors\":%llu,\"closed\":%llu,\"protocol_errors\":%llu,"
            "\"corrupt\":%llu,\"lost\":%llu,\"doubled\":%llu,\"reordered\":%llu,\"stalled\":%llu}\n",
            (unsigned long long)load_error_count(l), (unsigned long long)e->connect,
@@ -165,12 +185,13 @@ static int usage(const char *why)
     (void)fputs(
         "options: --qos 0|1|2 --clients N --window N --payload BYTES --count N --seconds S\n"
         "  --warmup N --rate N --concurrency N --sources N --ids N --first N\n"
-        "  --end fin|rst|disconnect --user U --password P --limit S --stall S --sync\n",
+        "  --end fin|rst|disconnect --transport tcp|tls|ws|wss --resume --user U --password P\n"
+        "  --limit S --stall S --sync\n",
         stderr);
     return 2;
 }
 
-enum kind { KIND_U8, KIND_U16, KIND_U32, KIND_U64, KIND_SECONDS, KIND_TEXT, KIND_FLAG, KIND_END };
+enum kind { KIND_U8, KIND_U16, KIND_U32, KIND_U64, KIND_SECONDS, KIND_TEXT, KIND_FLAG, KIND_WORD };
 
 #define OPTION(name, member, kind, max)                                                            \
     {                                                                                              \
@@ -195,7 +216,9 @@ static const struct {
     OPTION("--sources", sources, KIND_U32, 200),
     OPTION("--ids", ids, KIND_U32, 10000000),
     OPTION("--first", first, KIND_U32, 19900),
-    OPTION("--end", end, KIND_END, 0),
+    OPTION("--end", end, KIND_WORD, 0),
+    OPTION("--transport", transport, KIND_WORD, 0),
+    OPTION("--resume", resume, KIND_FLAG, 0),
     OPTION("--user", user, KIND_TEXT, 64),
     OPTION("--password", password, KIND_TEXT, 64),
     OPTION("--limit", limit_s, KIND_SECONDS, 3600),
@@ -228,12 +251,15 @@ static int set_number(void *at, enum kind kind, int64_t v)
     return 0;
 }
 
-static int set_end(struct load_options *o, const char *text)
+/* The words of --end and --transport, in the order of their enums. */
+static int set_word(void *at, const char *option, const char *text)
 {
-    static const char *const names[] = {"fin", "rst", "disconnect"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const ends[] = {"fin", "rst", "disconnect", NULL};
+    static const char *const transports[] = {"tcp", "tls", "ws", "wss", NULL};
+    const char *const *names = strcmp(option, "--end") == 0 ? ends : transports;
+    for (unsigned i = 0; names[i]; i++) {
         if (strcmp(text, names[i]) == 0) {
-            o->end = (enum load_end)i;
+            memcpy(at, &i, sizeof i);
             return 0;
         }
     }
@@ -250,17 +276,18 @@ static int take_option(struct load_options *o, const char *name, const char *val
     if (i == sizeof options / sizeof options[0]) {
         return -1;
     }
+    char *at = (char *)o + options[i].at;
     if (options[i].kind == KIND_FLAG) {
-        o->sync = true; /* the only flag */
+        const bool on = true;
+        memcpy(at, &on, sizeof on);
         return 1;
     }
     if (!value) {
         return -1;
     }
-    if (options[i].kind == KIND_END) {
-        return set_end(o, value) < 0 ? -1 : 2;
+    if (options[i].kind == KIND_WORD) {
+        return set_word(at, name, value) < 0 ? -1 : 2;
     }
-    char *at = (char *)o + options[i].at;
     if (options[i].kind == KIND_TEXT) {
         memcpy(at, &value, sizeof value);
         return strlen(value) > options[i].max ? -1 : 2;
@@ -333,11 +360,13 @@ int main(int argc, char **argv)
         return status;
     }
     raise_descriptor_limit();
+    transport_setup(l.o.resume);
     int64_t now = clock_ns();
     l.deadline_ns = now + (int64_t)(l.o.limit_s * 1e9);
     load_progress(&l, now);
     c->run(&l);
     print_result(&l);
+    transport_teardown();
     samples_fini(&l.latency);
     return load_error_count(&l) > 0 ? 1 : 0;
 }

@@ -25,9 +25,11 @@ struct load_options {
     uint32_t ids;         /* different client IDs, case connect */
     uint32_t first;       /* idle clients at the first stop */
     enum load_end end;
+    enum transport_kind transport;
     uint16_t port;
     uint8_t qos;
-    bool sync; /* say each phase on stdout and wait for a line on stdin */
+    bool resume; /* TLS: take up the former session */
+    bool sync;   /* say each phase on stdout and wait for a line on stdin */
 };
 
 /* What went wrong; any of it makes the run fail. */
@@ -57,8 +59,11 @@ struct load {
     int64_t stall_ns; /* give up when nothing moved until then */
     uint64_t done;    /* messages delivered or connections made in the measured part */
     double measured_s;
-    uint32_t said; /* error lines printed so far */
-    bool stop;     /* an error that makes going on useless */
+    uint64_t used;        /* cases retained and wild: messages of the second part */
+    uint64_t resumed;     /* TLS handshakes that took up a session */
+    uint64_t least, most; /* case shared: messages of the member that got least and most */
+    uint32_t said;        /* error lines printed so far */
+    bool stop;            /* an error that makes going on useless */
 };
 
 /* Counts one error in *counter and prints the first few. */
@@ -86,3 +91,6 @@ void case_messages(struct load *l);
 void case_connect(struct load *l);
 void case_takeover(struct load *l);
 void case_idle(struct load *l);
+void case_sessions(struct load *l);
+void case_retained(struct load *l);
+void case_wild(struct load *l);

@@ -136,18 +136,41 @@ def drive(generator, broker, case):
     return result, seen
 
 
+def disk_bytes(broker):
+    total = 0
+    for folder, _, files in os.walk(broker.dir):
+        for name in files:
+            try:
+                total += os.stat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
+def restarts(peer, broker, case):
+    """Seconds until ready again: after a clean stop, and after a kill."""
+    out = {}
+    for how, end in (("a clean stop", broker.terminate), ("kill -9", broker.kill)):
+        end()
+        began = time.monotonic()
+        peer.restart(broker, case)
+        out[how] = time.monotonic() - began
+    return out
+
+
 def summarize(case, result, seen):
-    a, b = seen["ready"], seen["done"]
+    # What a case does with the things that it filled in is checked, not measured.
+    a, b = seen["ready"], seen.get("filled", seen["done"])
     out = {"result": result, "rested": a["rested"] and b["rested"],
            "cpu_s": b["cpu"] - a["cpu"],
            "us": (b["cpu"] - a["cpu"]) * 1e6 / max(result["count"], 1),
            "threads_us": {n: round((s - a["threads"].get(n, 0)) * 1e6 / max(result["count"], 1), 4)
                           for n, s in sorted(b["threads"].items())}}
-    if case.memory:
+    if case.memory or case.scale:
         n = result["count"]
         out["memory"] = {k: (v - a["memory"][k]) / n for k, v in b["memory"].items()}
         out["rss"] = [a["memory"]["VmRSS"], b["memory"]["VmRSS"]]
-        if a["trace_buffer"] is not None and b["trace_buffer"] is not None:
+        if case.memory and a["trace_buffer"] is not None and b["trace_buffer"] is not None:
             out["trace_buffer"] = (b["trace_buffer"] - a["trace_buffer"]) / n
     return out
 
@@ -161,7 +184,8 @@ def run(build, peer, case, arguments, port, cores, limit_s):
     generator = None
     try:
         peer.start(broker, case)
-        words = [case.load, "--port", str(port)] + arguments
+        disk = disk_bytes(broker)
+        words = [case.load, "--port", str(port), "--transport", case.transport] + arguments
         if case.password:
             words += ["--user", peers.USER, "--password", peers.PASSWORD]
         generator = Generator(build, words, load_cpus, limit_s)
@@ -171,7 +195,12 @@ def run(build, peer, case, arguments, port, cores, limit_s):
             raise Failed(f"{peer.label} died, status {broker.proc.returncode}: {broker.log_tail()}")
         if result is None or result["errors"] > 0 or "done" not in seen:
             raise Failed(said.replace("\n", " / ")[-400:] or "no result")
-        return summarize(case, result, seen)
+        out = summarize(case, result, seen)
+        if case.scale:
+            out["disk"] = (disk_bytes(broker) - disk) / result["count"]
+            if hasattr(peer, "restart"):
+                out["restart"] = restarts(peer, broker, case)
+        return out
     except (FileNotFoundError, ProcessLookupError, OSError) as e:
         raise Failed(f"{e}; {broker.log_tail()}") from e
     finally:

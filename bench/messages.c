@@ -30,7 +30,9 @@ static void *zeroed(size_t count, size_t bytes)
 static void subscribe(struct run *r, struct subscriber *s)
 {
     uint8_t packet[WIRE_SMALL_MAX];
-    const char *filter = s->heard > 1 ? "bench/#" : r->publishers[s->first].topic;
+    const char *filter = r->shared      ? "$share/group/bench/#"
+                         : s->heard > 1 ? "bench/#"
+                                        : r->publishers[s->first].topic;
     size_t bytes = wire_put_subscribe(packet, 1, filter, r->l->o.qos);
     memcpy(client_put(&r->loop, &s->client, bytes), packet, bytes);
     s->client.state = WAITS_SUBACK;
@@ -96,8 +98,8 @@ static void make_subscriber(struct run *r, uint32_t i)
 {
     struct subscriber *s = &r->subscribers[i];
     client_init(&s->client, i, SUBSCRIBER);
-    s->heard = r->subscriber_count == 1 ? r->publisher_count : 1;
-    s->first = r->publisher_count == r->subscriber_count ? i : 0;
+    s->heard = r->shared || r->subscriber_count == 1 ? r->publisher_count : 1;
+    s->first = !r->shared && r->publisher_count == r->subscriber_count ? i : 0;
     s->next = zeroed(s->heard, sizeof s->next[0]);
 }
 
@@ -106,6 +108,7 @@ static int run_init(struct run *r, struct load *l)
     const struct load_options *o = &l->o;
     memset(r, 0, sizeof *r);
     r->l = l;
+    r->shared = strcmp(o->case_name, "shared") == 0;
     r->publisher_count = strcmp(o->case_name, "fanout") == 0 ? 1 : o->clients;
     r->subscriber_count = strcmp(o->case_name, "fanin") == 0 ? 1 : o->clients;
     r->fan = r->publisher_count < r->subscriber_count ? r->subscriber_count : 1;
@@ -120,7 +123,9 @@ static int run_init(struct run *r, struct load *l)
     for (uint32_t i = 0; i < r->subscriber_count; i++) {
         make_subscriber(r, i);
     }
-    return loop_init(&r->loop, &message_events, r, o->port, 1);
+    int error = loop_init(&r->loop, &message_events, r, o->port, 1);
+    r->loop.transport = o->transport;
+    return error;
 }
 
 static void run_fini(struct run *r)
@@ -284,9 +289,24 @@ static void listen_on(struct run *r)
     }
 }
 
+/* Each member's share; what nobody got keeps the window from draining, which is a stall. */
+static void count_shares(struct run *r)
+{
+    r->l->least = UINT64_MAX;
+    for (uint32_t i = 0; i < r->subscriber_count; i++) {
+        uint64_t got = r->subscribers[i].got;
+        r->l->least = got < r->l->least ? got : r->l->least;
+        r->l->most = got > r->l->most ? got : r->l->most;
+    }
+}
+
 /* What was sent and never arrived is lost, also at the end of a sequence. */
 static void count_never_came(struct run *r)
 {
+    if (r->shared) {
+        count_shares(r);
+        return;
+    }
     for (uint32_t i = 0; i < r->subscriber_count; i++) {
         const struct subscriber *s = &r->subscribers[i];
         for (uint32_t k = 0; k < s->heard; k++) {

@@ -17,7 +17,7 @@ import urllib.request
 
 USER = "bench"
 PASSWORD = "bench-password-7f3a"
-START_S = 20
+START_S = 60
 STOP_S = 20
 
 # What TraceMQ gets for the same terms as Mosquitto: no limit of messages in flight or waiting.
@@ -90,14 +90,28 @@ class Broker:
         except (urllib.error.URLError, OSError):
             return None
 
+    def kill(self):
+        self.proc.kill()
+        self.proc.wait()
+
+    def terminate(self):
+        self.proc.send_signal(signal.SIGTERM)
+        try:
+            self.proc.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def certificate(self):
+        """A fresh one for localhost: (certificate, key)."""
+        pem, key = self.path("cert.pem"), self.path("key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", pem,
+                        "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)
+        return pem, key
+
     def stop(self):
         if self.proc is not None and self.proc.poll() is None:
-            self.proc.send_signal(signal.SIGTERM)
-            try:
-                self.proc.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-                self.proc.wait()
+            self.terminate()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -152,6 +166,13 @@ class Mosquitto:
                  "max_queued_messages 0", "max_queued_bytes 0", "max_inflight_messages 0",
                  "max_inflight_bytes 0", "persistence false", "log_dest none",
                  "connection_messages false", "sys_interval 0"]
+        if case.transport in ("ws", "wss"):
+            lines.insert(1, "protocol websockets")
+        if case.transport in ("tls", "wss"):
+            pem, key = broker.certificate()
+            lines[1:1] = [f"certfile {pem}", f"keyfile {key}"]
+        if case.transport in ("ws", "wss"):  # 2.0 does not start without a plain listener
+            lines.insert(0, f"listener {broker.http_port} 127.0.0.1")
         if os.geteuid() == 0:
             lines.append("user root")
         if case.password:
@@ -193,9 +214,15 @@ class TraceMQ:
                 if re.search(re.escape(name) + r"(?![\w-])", self.help) for word in (name, value)]
 
     def command(self, broker, case):
+        listener = {"tcp": "--mqtt", "tls": "--mqtts", "ws": "--ws", "wss": "--wss"}[case.transport]
         command = [self.binary, "serve", "--data", broker.path("data"),
-                   "--mqtt", f"127.0.0.1:{broker.port}", "--http", f"127.0.0.1:{broker.http_port}",
+                   listener, f"127.0.0.1:{broker.port}", "--http", f"127.0.0.1:{broker.http_port}",
                    "--loops", str(self.loops)]
+        if case.transport in ("tls", "wss"):
+            pem, key = broker.certificate()
+            command += ["--tls-certificate", pem, "--tls-key", key]
+        if case.scale:
+            command += ["--max-subscriptions", "1000000"]
         command += self.tuning(TRACEMQ_TUNING)
         if case.churn:
             command += self.tuning(TRACEMQ_CHURN)
@@ -209,12 +236,16 @@ class TraceMQ:
         if not os.access(self.binary, os.X_OK):
             raise Missing(f"{self.binary} is not built: ./dev build")
         check_port(broker.http_port)
-        broker.spawn(self.command(broker, case))
-        broker.wait_until(lambda: broker.get("/readyz") is not None)
+        self.restart(broker, case)
         with open(broker.path("data/bootstrap.json"), encoding="utf-8") as f:
             broker.token = json.load(f)["api_token"]
         if case.password:
             self.add_user(broker)
+
+    def restart(self, broker, case):
+        """Starts it in the broker's directory as it is, until it is ready."""
+        broker.spawn(self.command(broker, case))
+        broker.wait_until(lambda: broker.get("/readyz") is not None)
 
     def add_user(self, broker):
         done = subprocess.run(

@@ -363,10 +363,10 @@ int main(int argc, char **argv)
                                    .ring_dir = "/dev/shm",
                                    .memory_bytes = 128 << 20,
                                    .commit_interval_ms = 20,
-                                   .fsync_interval_ms = 1000,
-                                   .retention_ms = UINT64_C(7) * 86400 * 1000,
-                                   .fleet_retention_ms = UINT64_C(86400) * 1000,
-                                   .max_range_ms = UINT64_C(2) * 86400 * 1000};
+                                   .limits.fsync_interval_ms = 1000,
+                                   .limits.retention_ms = UINT64_C(7) * 86400 * 1000,
+                                   .limits.fleet_retention_ms = UINT64_C(86400) * 1000,
+                                   .limits.max_range_ms = UINT64_C(2) * 86400 * 1000};
     open_all(&b);
     bench_write(&b);
     bench_query(&b);

@@ -32,7 +32,8 @@ size_t wire_put_connect(uint8_t *out, const struct wire_login *login)
     uint8_t body[WIRE_SMALL_MAX - WIRE_HEADER_MAX];
     size_t n = sizeof protocol;
     memcpy(body, protocol, n);
-    body[n++] = (uint8_t)(0x02U | (login->user ? 0x80U : 0U) | (login->password ? 0x40U : 0U));
+    body[n++] = (uint8_t)((login->keep ? 0U : 0x02U) | (login->user ? 0x80U : 0U) |
+                          (login->password ? 0x40U : 0U));
     wire_put_u16(body + n, login->keepalive_s);
     n += 2;
     n += put_string(body + n, login->client_id);

@@ -46,6 +46,7 @@ struct wire_login {
     const char *user;
     const char *password;
     uint16_t keepalive_s;
+    bool keep; /* clean session 0 */
 };
 
 static inline uint16_t wire_get_u16(const uint8_t *p)
@@ -90,7 +91,7 @@ static inline void wire_put_ack(uint8_t *out, enum wire_type type, uint16_t pack
     wire_put_u16(out + 2, packet_id);
 }
 
-/* Writes a CONNECT (clean session) of at most WIRE_SMALL_MAX bytes; returns its size. */
+/* Writes a CONNECT of at most WIRE_SMALL_MAX bytes; returns its size. */
 size_t wire_put_connect(uint8_t *out, const struct wire_login *login);
 
 /* Writes a SUBSCRIBE for one filter of at most 64 bytes; returns its size. */

@@ -18,11 +18,15 @@
 
 #include "api/api.h"
 #include "auth/auth.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/notify.h"
+#include "bridge/bridge.h"
 #include "cli/cli.h"
 #include "server/bootstrap_file.h"
 #include "server/config.h"
+#include "server/reload_control.h"
 #include "server/server.h"
 #include "server/settings_io.h"
 #include "store/store.h"
@@ -44,7 +48,12 @@ struct program {
     struct auth *auth;
     struct trace *trace;
     struct server *server;
+    struct reload *reload;
+    struct bridges *bridges;
     struct api *api;
+    struct notify notify;
+    int argc; /* of `serve`: a reload reads them again */
+    char **argv;
     struct auth_bootstrap first;
     char url[300], mqtt[300]; /* as a client on this machine reaches them; "" = not served */
 };
@@ -83,14 +92,42 @@ static void block_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-static void wait_for_stop(void)
+static void reload(struct program *p)
+{
+    struct reload_report report;
+    notify_send(&p->notify, "RELOADING=1\nMONOTONIC_USEC=%llu",
+                (unsigned long long)clock_mono_us());
+    int rc = reload_run(p->reload, &report); /* it was logged */
+    notify_send(&p->notify, "READY=1\nSTATUS=%s",
+                rc == 0 ? "serving; the configuration was read again"
+                        : "serving; the new configuration is not good, see the log");
+    reload_report_fini(&report);
+}
+
+/* The next signal, or 0 when it is time for a sign of life. */
+static int next_signal(const struct program *p, const sigset_t *set)
+{
+    uint64_t ms = p->notify.watchdog_ms / 2;
+    const struct timespec wait = {.tv_sec = (time_t)(ms / 1000),
+                                  .tv_nsec = (long)(ms % 1000) * 1000000};
+    int signal = ms == 0 ? sigwaitinfo(set, NULL) : sigtimedwait(set, NULL, &wait);
+    return signal > 0 ? signal : 0;
+}
+
+static void wait_for_stop(struct program *p)
 {
     sigset_t set;
-    int signal = SIGHUP;
+    int signal = 0;
     stop_set(&set);
-    while (sigwait(&set, &signal) != 0 || signal == SIGHUP) {
-        log_info("signal ignored", "signal=HUP");
+    while (signal != SIGINT && signal != SIGTERM) {
+        signal = next_signal(p, &set);
+        if (signal == SIGHUP) {
+            reload(p);
+        } else if (signal == 0 && p->notify.watchdog_ms > 0 && server_pulse(p->server)) {
+            notify_send(&p->notify, "WATCHDOG=1");
+        }
     }
+    notify_send(&p->notify, "STOPPING=1\nSTATUS=ending connections");
     log_info("stopping", "signal=%s", signal == SIGINT ? "INT" : "TERM");
 }
 
@@ -114,16 +151,6 @@ static void arm_exit(void)
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
     (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-}
-
-static void set_log_level(const char *word)
-{
-    static const char *const words[] = {"debug", "info", "warn", "error"};
-    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(words[i], word) == 0) {
-            log_set_level((enum log_level)i);
-        }
-    }
 }
 
 /* ---- start, in this order; each returns an exit status ---- */
@@ -159,12 +186,12 @@ static int start_trace(struct program *p, unsigned loops)
                                     .ring_dir = c->trace_ring_dir,
                                     .memory_bytes = config_trace_memory(c) / 2,
                                     .commit_interval_ms = COMMIT_INTERVAL_MS,
-                                    .fsync_interval_ms = c->trace_fsync_ms,
-                                    .retention_ms = c->trace_retention_ms,
-                                    .fleet_retention_ms = c->trace_fleet_retention_ms,
-                                    .retention_bytes = c->trace_retention_bytes,
                                     .refused_bytes = REFUSED_BYTES,
-                                    .max_range_ms = c->trace_max_range_ms};
+                                    .limits = {.fsync_interval_ms = c->trace_fsync_ms,
+                                               .retention_ms = c->trace_retention_ms,
+                                               .fleet_retention_ms = c->trace_fleet_retention_ms,
+                                               .retention_bytes = c->trace_retention_bytes,
+                                               .max_range_ms = c->trace_max_range_ms}};
     return trace_open(&p->trace, p->store, &o, &err) == 0 ? EXIT_OK : fail(EXIT_FAILED, err.text);
 }
 
@@ -182,6 +209,19 @@ static void local_address(const char *address, const char *scheme, char *out, si
                    any4 || any6 ? colon : address);
 }
 
+/* The first listener of that protocol that is not a Unix socket, or NULL. */
+static const struct server_listener_info *listener_of(const struct program *p, const char *protocol)
+{
+    const struct server_listener_info *l;
+    for (unsigned i = 0; (l = server_listener(p->server, i)) != NULL; i++) {
+        if (strcmp(l->protocol, protocol) == 0 &&
+            strncmp(l->address, "unix:", strlen("unix:")) != 0) {
+            break;
+        }
+    }
+    return l;
+}
+
 static int start_server(struct program *p, unsigned loops)
 {
     struct config_error err;
@@ -189,15 +229,45 @@ static int start_server(struct program *p, unsigned loops)
                                        .auth = p->auth,
                                        .store = p->store,
                                        .trace = p->trace,
+                                       .id = store_uuid(p->store),
                                        .loops = loops};
     if (server_new(&p->server, &parts, &err) != 0) {
         return fail(EXIT_USAGE, err.text);
     }
-    const struct server_listener_info *mqtt = server_listener(p->server, 0);
-    if (mqtt != NULL) {
-        local_address(mqtt->address, "", p->mqtt, sizeof p->mqtt);
+    const struct reload_parts reload = {.argc = p->argc,
+                                        .argv = p->argv,
+                                        .first = &p->config,
+                                        .server = p->server,
+                                        .trace = p->trace};
+    p->reload = reload_new(&reload);
+    const struct server_listener_info *l = listener_of(p, "mqtt");
+    if (l != NULL) {
+        local_address(l->address, "", p->mqtt, sizeof p->mqtt);
     }
     return EXIT_OK;
+}
+
+static void attach(void *arg, const struct bridge_attach *a)
+{
+    const struct server_own own = {.fd = a->fd,
+                                   .forget_incoming = a->forget_incoming,
+                                   .prepares = a->prepares,
+                                   .client_id = a->client_id,
+                                   .peer = a->peer};
+    server_attach(arg, &own);
+}
+
+static int make_bridges(struct program *p)
+{
+    char err[BRIDGE_ERROR_MAX] = "";
+    const struct bridge_parts parts = {.settings = p->config.bridges,
+                                       .count = p->config.bridge_count,
+                                       .id = store_uuid(p->store),
+                                       .node = p->config.node,
+                                       .local_prefix = SERVER_OWN_ID,
+                                       .attach = attach,
+                                       .arg = p->server};
+    return bridges_new(&p->bridges, &parts, err) == 0 ? EXIT_OK : fail(EXIT_USAGE, err);
 }
 
 static int start_api(struct program *p)
@@ -205,12 +275,13 @@ static int start_api(struct program *p)
     char err[256] = "";
     const struct api_options o = {.address = p->config.http,
                                   .region = p->config.region,
-                                  .max_range_ms = p->config.trace_max_range_ms,
                                   .max_connections = HTTP_CONNECTIONS,
                                   .max_streams = HTTP_STREAMS,
                                   .auth = p->auth,
                                   .trace = p->trace,
-                                  .server = p->server};
+                                  .server = p->server,
+                                  .bridges = p->bridges,
+                                  .reload = p->reload};
     if (p->config.http == NULL) {
         return EXIT_OK;
     }
@@ -242,6 +313,7 @@ static int start_all(struct program *p)
     status = status != EXIT_OK ? status : start_auth(p);
     status = status != EXIT_OK ? status : start_trace(p, loops);
     status = status != EXIT_OK ? status : start_server(p, loops);
+    status = status != EXIT_OK ? status : make_bridges(p);
     status = status != EXIT_OK ? status : start_api(p);
     status = status != EXIT_OK ? status : write_bootstrap(p);
     if (status != EXIT_OK) {
@@ -252,10 +324,20 @@ static int start_all(struct program *p)
         log_error("the broker could not start", "error=\"%s\"", strerror(-rc));
         return EXIT_FAILED;
     }
-    const struct server_listener_info *mqtt = server_listener(p->server, 0);
+    bridges_start(p->bridges);
+    server_set_ready(p->server);
+    const struct server_listener_info *mqtt = listener_of(p, "mqtt");
+    const struct server_listener_info *l;
+    for (unsigned i = 0; (l = server_listener(p->server, i)) != NULL; i++) {
+        log_info("listening", "listener=%s protocol=%s address=%s%s", l->name, l->protocol,
+                 l->address, l->path == NULL ? "" : l->path);
+    }
     log_info("ready", "version=%s mqtt=%s http=%s data=\"%s\" loops=%u node=\"%s\"",
              TRACEMQ_VERSION, mqtt == NULL ? "off" : mqtt->address,
              p->api == NULL ? "off" : api_address(p->api), p->config.data, loops, p->config.node);
+    notify_send(&p->notify, "READY=1\nSTATUS=serving; MQTT on %s, HTTP on %s",
+                mqtt == NULL ? "no address" : mqtt->address,
+                p->api == NULL ? "no address" : api_address(p->api));
     return EXIT_OK;
 }
 
@@ -263,10 +345,13 @@ static void stop_all(struct program *p, bool started)
 {
     api_stop(p->api);
     if (started) {
+        bridges_stop(p->bridges);
         server_stop(p->server);
     }
+    bridges_free(p->bridges);
+    trace_close(p->trace); /* before the loops are freed: its threads may be about to wake one */
     server_free(p->server);
-    trace_close(p->trace);
+    reload_free(p->reload);
     auth_close(p->auth);
     store_close(p->store);
     config_fini(&p->config);
@@ -307,6 +392,12 @@ static void say_where(const struct program *p)
                      p->first.console_user, p->first.console_password);
     }
     (void)printf("  credentials  %s/bootstrap.json\n", data);
+    const struct server_listener_info *ws = listener_of(p, "ws");
+    if (ws != NULL) {
+        char url[sizeof p->mqtt];
+        local_address(ws->address, "ws://", url, sizeof url);
+        (void)printf("  websocket    %s%s\n", url, ws->path);
+    }
     if (p->mqtt[0] != '\0') {
         say_clients(p, data);
     }
@@ -348,7 +439,7 @@ static bool show_help(int argc, char **argv)
 /* argv[0] is "serve". */
 static int serve(int argc, char **argv)
 {
-    struct program p = {0};
+    struct program p = {.argc = argc, .argv = argv};
     struct config_error err;
     bool check = false;
     if (show_help(argc, argv)) {
@@ -362,17 +453,19 @@ static int serve(int argc, char **argv)
         config_fini(&p.config);
         return EXIT_OK;
     }
-    set_log_level(p.config.log_level);
+    log_set_level((enum log_level)config_log_level(&p.config));
     block_signals();
     raise_descriptor_limit();
     failpoint_init();
+    notify_init(&p.notify);
     int status = start_all(&p);
     if (status == EXIT_OK) {
         say_where(&p);
-        wait_for_stop();
+        wait_for_stop(&p);
         arm_exit();
     }
     stop_all(&p, status == EXIT_OK);
+    notify_fini(&p.notify);
     if (status == EXIT_OK) {
         log_info("stopped", "%s", "");
     }

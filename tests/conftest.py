@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from harness.broker import BINARY, Broker
+from harness.mosquitto import Mosquitto
 
 
 def pytest_collection_modifyitems(items):
@@ -66,6 +67,22 @@ def new_broker(request):
     _end(make.made, getattr(request.node, "call_failed", False))
 
 
+@pytest.fixture
+def mosquitto():
+    """mosquitto(*lines, port=, start=True): Debian's Mosquitto, gone behind the test."""
+    made = []
+
+    def make(*lines, start=True, **kwargs):
+        m = Mosquitto(tempfile.mkdtemp(prefix="tracemq-mosquitto-"), *lines, **kwargs)
+        made.append(m)
+        return m.start() if start else m
+
+    yield make
+    for m in made:
+        m.stop()
+        shutil.rmtree(m.directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def broker(request):
     """One broker for the tests of a module: for what leaves no traces that others would see."""
@@ -78,23 +95,17 @@ def broker(request):
     shared.stop()
 
 
-_figures = []
-
-
 @pytest.fixture
-def figures(request, record_property):
+def figures(request):
     """figures(text): shown at the end of the run, and kept in the report."""
-
-    def say(text):
-        _figures.append(f"{request.node.name}: {text}")
-        record_property("figures", text)
-
-    return say
+    return lambda text: request.node.user_properties.append(("figures", text))
 
 
 def pytest_terminal_summary(terminalreporter):
-    for line in _figures:
-        terminalreporter.write_line(line)
+    reports = (r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, []))
+    for report in reports:
+        for key, text in report.user_properties:
+            terminalreporter.write_line(f"{report.nodeid.split('::')[-1]}: {text}")
 
 
 @pytest.fixture

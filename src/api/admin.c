@@ -208,6 +208,10 @@ static struct slice *read_allow(struct fields *f, size_t *count)
     return filters;
 }
 
+typedef int (*user_add_fn)(struct auth *a, struct slice instance, struct slice name,
+                           struct slice secret, const struct slice *allow, size_t allow_count,
+                           struct auth_error *err);
+
 void handle_user_add(struct request *rq)
 {
     struct fields f;
@@ -218,11 +222,12 @@ void handle_user_add(struct request *rq)
     }
     fields_init(&f, rq);
     struct slice name = fields_text(&f, "name", NAME_MAX_BYTES);
-    struct slice password = fields_text(&f, "password", NAME_MAX_BYTES);
+    bool hashed = fields_find(&f, "passwordHash") != NULL;
+    struct slice secret = fields_text(&f, hashed ? "passwordHash" : "password", NAME_MAX_BYTES);
     struct slice *allow = read_allow(&f, &count);
     if (fields_done(&f, rq)) {
-        int failed =
-            auth_user_add(rq->api->o.auth, instance_of(rq), name, password, allow, count, &e);
+        user_add_fn add = hashed ? auth_user_import : auth_user_add;
+        int failed = add(rq->api->o.auth, instance_of(rq), name, secret, allow, count, &e);
         json_t *made = json_member("name", name);
         json_object_set_new(made, "permissions", json_count(count));
         answer_created(rq, failed, &e, made);
@@ -280,6 +285,14 @@ void handle_permissions(struct request *rq)
     }
 }
 
+static struct permission read_permission(struct fields *f)
+{
+    struct permission p = {.deny = fields_word(f, "effect", effect_words) == 1};
+    p.action = (enum auth_action)(fields_word(f, "action", action_words) + 1);
+    p.filter = fields_text(f, "filter", FILTER_MAX_BYTES);
+    return p;
+}
+
 void handle_permission_add(struct request *rq)
 {
     struct fields f;
@@ -288,14 +301,55 @@ void handle_permission_add(struct request *rq)
         return;
     }
     fields_init(&f, rq);
-    bool deny = fields_word(&f, "effect", effect_words) == 1;
-    enum auth_action action = (enum auth_action)(fields_word(&f, "action", action_words) + 1);
-    struct slice filter = fields_text(&f, "filter", FILTER_MAX_BYTES);
+    const struct permission p = read_permission(&f);
     if (fields_done(&f, rq)) {
-        int failed = auth_permission_add(rq->api->o.auth, instance_of(rq), rq->segments[1], deny,
-                                         action, filter, &e);
-        answer_created(rq, failed, &e, json_permission(deny, action, filter));
+        int failed = auth_permission_add(rq->api->o.auth, instance_of(rq), rq->segments[1], p.deny,
+                                         p.action, p.filter, &e);
+        answer_created(rq, failed, &e, json_permission(p.deny, p.action, p.filter));
     }
+    fields_fini(&f);
+}
+
+/* The permissions of "items": memory is the caller's. */
+static struct permission *read_permissions(struct fields *f, size_t *count)
+{
+    json_t *list = fields_find(f, "items");
+    *count = json_array_size(list);
+    struct permission *items = mem_new(*count + 1, sizeof *items);
+    if (!json_is_array(list)) {
+        problem_set(&f->problem, 400, "items", "items is %s, expected an array of permissions",
+                    list == NULL ? "missing" : json_type_text(list));
+    }
+    for (size_t i = 0; i < *count; i++) {
+        struct fields one = {.object = json_array_get(list, i)};
+        items[i] = read_permission(&one);
+        if (!json_is_object(one.object) || json_object_size(one.object) != 3) {
+            problem_set(&one.problem, 400, "items", "expected effect, action and filter");
+        }
+        if (one.problem.status != 0) {
+            problem_set(&f->problem, one.problem.status, "items", "items[%zu]: %s", i,
+                        one.problem.detail);
+        }
+    }
+    return items;
+}
+
+void handle_permissions_set(struct request *rq)
+{
+    struct fields f;
+    struct auth_error e = {0};
+    size_t count = 0;
+    if (!request_params_done(rq)) {
+        return;
+    }
+    fields_init(&f, rq);
+    struct permission *items = read_permissions(&f, &count);
+    if (fields_done(&f, rq)) {
+        int failed = auth_permission_set(rq->api->o.auth, instance_of(rq), rq->segments[1], items,
+                                         count, &e);
+        answer_deleted(rq, failed, &e);
+    }
+    free(items);
     fields_fini(&f);
 }
 

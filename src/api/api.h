@@ -8,18 +8,21 @@
 
 struct api;
 struct auth;
+struct bridges;
+struct reload;
 struct server;
 struct trace;
 
 struct api_options {
     const char *address;      /* "127.0.0.1:8080"; port 0 is allowed */
     const char *region;       /* this deployment's name */
-    uint64_t max_range_ms;    /* of one trace query */
     unsigned max_connections; /* HTTP, 256 */
     unsigned max_streams;     /* SSE, 64 */
     struct auth *auth;
     struct trace *trace;
     struct server *server;
+    struct bridges *bridges; /* NULL: there are none */
+    struct reload *reload;   /* NULL: there is no configuration to read again */
 };
 
 /* Binds and serves. 0 or negative errno, `err` says which address and why. While server_ready() is false

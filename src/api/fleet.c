@@ -49,8 +49,12 @@ static json_t *json_endpoints(const struct server *s)
     const struct server_listener_info *l;
     for (unsigned i = 0; (l = server_listener(s, i)) != NULL; i++) {
         json_t *o = json_object();
+        json_object_set_new(o, "name", json_text(slice_str(l->name)));
         json_object_set_new(o, "protocol", json_string(l->protocol));
         json_object_set_new(o, "address", json_string(l->address));
+        if (l->path != NULL) {
+            json_object_set_new(o, "path", json_string(l->path));
+        }
         json_array_append_new(list, o);
     }
     return list;
@@ -68,7 +72,7 @@ static json_t *json_instance(const struct api *a, const struct auth_instance_inf
     json_object_set_new(o, "status", json_string(ready ? "running" : "starting"));
     json_object_set_new(o, "version", json_string(TRACEMQ_VERSION));
     json_object_set_new(o, "createdAt", json_count(i->created_ms));
-    json_object_set_new(o, "devicesOnline", json_count(stats.clients_connected));
+    json_object_set_new(o, "devicesOnline", json_count(stats.n.clients));
     json_object_set_new(o, "settings", settings_json(i));
     json_object_set_new(o, "endpoints", json_endpoints(a->o.server));
     return o;

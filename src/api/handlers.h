@@ -11,6 +11,9 @@ void handle_regions(struct request *rq);
 void handle_instances(struct request *rq);
 void handle_instance(struct request *rq);
 void handle_instance_patch(struct request *rq);
+/* reload.c */
+void handle_bridges(struct request *rq);
+void handle_reload(struct request *rq);
 /* metrics.c */
 void handle_metrics(struct request *rq);
 /* session.c */
@@ -40,6 +43,7 @@ void handle_user_password(struct request *rq);
 void handle_user_delete(struct request *rq);
 void handle_permissions(struct request *rq);
 void handle_permission_add(struct request *rq);
+void handle_permissions_set(struct request *rq);
 void handle_permission_delete(struct request *rq);
 /* console.c: whatever no route claims */
 void handle_console(struct request *rq);

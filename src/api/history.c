@@ -15,7 +15,8 @@ static void read_common(struct request *rq, struct trace_query *q)
 {
     struct params *p = &rq->params;
     *q = (struct trace_query){.instance = slice_str(rq->instance.id), .action = -1, .cause = -1};
-    params_range(p, clock_wall_us(), rq->api->o.max_range_ms, &q->begin_us, &q->end_us);
+    params_range(p, clock_wall_us(), trace_max_range_ms(rq->api->o.trace), &q->begin_us,
+                 &q->end_us);
     q->ascending = params_word(p, "order", order_words, 1) == 0;
     q->cause = params_cause(p);
     q->limit = params_limit(p);

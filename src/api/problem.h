@@ -7,7 +7,7 @@
 struct problem {
     unsigned status; /* HTTP status; 0 = no problem */
     char field[64];  /* parameter or member at fault, "" if none */
-    char detail[320];
+    char detail[520];
 };
 
 /* Fills an empty problem; one that is filled stays: the first error is told. `field` may be NULL. */

@@ -16,6 +16,10 @@ const struct api_route api_routes[] = {
     {API_POST, GUARD_LOGIN, "/api/v1/logout", handle_logout, "End the console session"},
     {API_GET, GUARD_TOKEN, "/api/v1/me", handle_me, "Who is asking"},
 
+    {API_POST, GUARD_TOKEN, "/api/v1/config/reload", handle_reload, "Read the configuration again"},
+
+    {API_GET, GUARD_TOKEN, "/api/v1/bridges", handle_bridges, "List bridges to other brokers"},
+
     {API_GET, GUARD_TOKEN, "/api/v1/regions", handle_regions, "List regions"},
     {API_GET, GUARD_TOKEN, "/api/v1/instances", handle_instances, "List instances"},
     {API_GET, GUARD_TOKEN, INSTANCE, handle_instance, "One instance"},
@@ -52,6 +56,8 @@ const struct api_route api_routes[] = {
      "List a user's permissions"},
     {API_POST, GUARD_TOKEN, INSTANCE "/users/{name}/permissions", handle_permission_add,
      "Add a permission"},
+    {API_PUT, GUARD_TOKEN, INSTANCE "/users/{name}/permissions", handle_permissions_set,
+     "Set all permissions of a user"},
     {API_DELETE, GUARD_TOKEN, INSTANCE "/users/{name}/permissions", handle_permission_delete,
      "Delete a permission"},
 };

@@ -13,14 +13,15 @@ static const char *const topics_words[] = {
     [TOPICS_OPEN] = "open", [TOPICS_DECLARED] = "declared", NULL};
 static const char *const on_denied_words[] = {
     [ON_DENIED_CLOSE] = "close", [ON_DENIED_REFUSE] = "refuse", NULL};
+static const char *const subscriptions_words[] = {
+    [SUBSCRIPTIONS_COVERED] = "covered", [SUBSCRIPTIONS_FILTERED] = "filtered", NULL};
 
 static const struct setting {
     const char *name;
     const char *const *words; /* NULL: true or false */
 } settings_table[] = {
-    {"client_id", client_id_words},
-    {"topics", topics_words},
-    {"on_denied", on_denied_words},
+    {"client_id", client_id_words}, {"topics", topics_words},
+    {"on_denied", on_denied_words}, {"subscriptions", subscriptions_words},
     {"allow_anonymous", NULL},
 };
 
@@ -30,6 +31,7 @@ json_t *settings_json(const struct auth_instance_info *i)
     json_object_set_new(o, "client_id", json_string(client_id_words[i->client_id]));
     json_object_set_new(o, "topics", json_string(topics_words[i->topics]));
     json_object_set_new(o, "on_denied", json_string(on_denied_words[i->on_denied]));
+    json_object_set_new(o, "subscriptions", json_string(subscriptions_words[i->subscriptions]));
     json_object_set_new(o, "allow_anonymous", json_boolean(i->allow_anonymous));
     return o;
 }

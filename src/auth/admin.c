@@ -47,9 +47,8 @@ void auth_instance_each(struct auth *a, auth_each_fn fn, void *ctx)
 static const struct instance_setting {
     const char *name, *word[2];
 } instance_settings[] = {
-    {"client_id", {"any", "grouped"}},
-    {"topics", {"open", "declared"}},
-    {"on_denied", {"close", "refuse"}},
+    {"client_id", {"any", "grouped"}},      {"topics", {"open", "declared"}},
+    {"on_denied", {"close", "refuse"}},     {"subscriptions", {"covered", "filtered"}},
     {"allow_anonymous", {"false", "true"}},
 };
 enum { INSTANCE_SETTINGS = sizeof instance_settings / sizeof instance_settings[0] };
@@ -65,6 +64,9 @@ static void apply_setting(struct auth_instance_info *info, size_t setting, bool 
         break;
     case 2:
         info->on_denied = one ? ON_DENIED_REFUSE : ON_DENIED_CLOSE;
+        break;
+    case 3:
+        info->subscriptions = one ? SUBSCRIPTIONS_FILTERED : SUBSCRIPTIONS_COVERED;
         break;
     default: /* an index, not an enum */
         info->allow_anonymous = one;
@@ -91,19 +93,9 @@ static int parse_setting(struct slice name, struct slice value, size_t *setting,
     char field[32];
     text_format(field, sizeof field, "%.*s", text_width(name), text_bytes(name));
     return auth_fail(err, -EINVAL, field,
-                     "\"%.*s\" is no setting: client_id, topics, on_denied "
-                     "and allow_anonymous are",
+                     "\"%.*s\" is no setting: client_id, topics, on_denied, "
+                     "subscriptions and allow_anonymous are",
                      text_width(name), text_bytes(name));
-}
-
-/* Publishes `next` (taken over) as the instance's policy. */
-static int commit_policy(struct change *c, enum setting_kind kind, struct slice name,
-                         const struct buf *value, struct auth_policy *next)
-{
-    struct auth_instance *inst = instance_copy(c->inst);
-    entry_unref(&inst->policy->e);
-    inst->policy = next;
-    return change_commit(c, kind, name, value, inst);
 }
 
 int auth_instance_set(struct auth *a, struct slice id, struct slice name, struct slice value,
@@ -119,12 +111,11 @@ int auth_instance_set(struct auth *a, struct slice id, struct slice name, struct
     if (rc != 0) {
         return rc;
     }
-    struct auth_instance_info info = c.inst->policy->info;
-    apply_setting(&info, setting, one);
+    struct auth_policy *next = policy_copy(c.inst->policy);
+    apply_setting(&next->info, setting, one);
     struct buf v = {0};
-    settings_put_instance(&v, &info);
-    entry_ref(&c.inst->policy->topics->e);
-    rc = commit_policy(&c, SETTING_INSTANCE, id, &v, policy_new(&info, c.inst->policy->topics));
+    settings_put_instance(&v, &next->info);
+    rc = change_commit_policy(&c, SETTING_INSTANCE, id, &v, next);
     buf_fini(&v);
     change_end(&c);
     return rc;
@@ -191,7 +182,9 @@ static int commit_named(struct change *c, const struct named_kind *k, struct sli
                         const struct buf *value, struct shelf *next)
 {
     if (k->kind == SETTING_TOPIC) {
-        return commit_policy(c, k->kind, name, value, policy_new(&c->inst->policy->info, next));
+        struct auth_policy *policy = policy_copy(c->inst->policy);
+        shelf_replace(&policy->topics, next);
+        return change_commit_policy(c, k->kind, name, value, policy);
     }
     struct auth_instance *inst = instance_copy(c->inst);
     shelf_replace(&inst->groups, next);

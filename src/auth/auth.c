@@ -12,7 +12,7 @@
  * a user learns which groups exist. On the wire 4 and 5 look the same and take the same time.
  *
  * With --allow-anonymous a client without a user name skips 2 (but for the 1,024 bytes of `any`), 3 and 6, and
- * its topics need no declared parent. With the instance's own `allow_anonymous` only 3 is skipped: its other
+ * its topics need no declared parent and may begin with '$' (but to $SYS nobody publishes). With the instance's own `allow_anonymous` only 3 is skipped: its other
  * settings hold.
  *
  * Identities: shared by all connections that logged in with the same credentials, through the cache of logins.
@@ -33,15 +33,6 @@ enum { REASON_CLIENT_ID = 0x85, REASON_BAD_PASSWORD = 0x86, REASON_NOT_AUTHORIZE
 
 /* ---- open and close ---- */
 
-static struct auth_user *make_anonymous(void)
-{
-    const struct permission rights[] = {
-        {.action = AUTH_BOTH, .filter = slice_str("#")},
-        {.action = AUTH_SUBSCRIBE, .filter = slice_str("$SYS/#")},
-    };
-    return user_new(slice_str(""), 0, NULL, rights, 2);
-}
-
 int auth_open(struct auth **out, const struct auth_options *o, struct auth_error *err)
 {
     if (sodium_init() < 0) {
@@ -54,7 +45,7 @@ int auth_open(struct auth **out, const struct auth_options *o, struct auth_error
     (void)pthread_mutex_init(&a->current_lock, NULL);
     (void)pthread_mutex_init(&a->argon2, NULL);
     a->logins = login_cache_new();
-    a->anonymous = make_anonymous();
+    a->anonymous = user_new_anonymous();
     bool empty = false;
     int rc = settings_load(a, &empty, err);
     if (rc == 0 && empty) {
@@ -116,6 +107,13 @@ void auth_bootstrap(struct auth *a, struct auth_bootstrap *out)
     *out = a->bootstrap;
 }
 
+void auth_stats(const struct auth *a, struct auth_stats *out)
+{
+    *out =
+        (struct auth_stats){.hits = atomic_load_explicit(&a->cache_hits, memory_order_relaxed),
+                            .misses = atomic_load_explicit(&a->cache_misses, memory_order_relaxed)};
+}
+
 uint64_t auth_version(const struct auth *a)
 {
     return atomic_load_explicit(&a->version, memory_order_relaxed);
@@ -132,17 +130,32 @@ static void free_identity(struct entry *e)
     free(id);
 }
 
+/* `unrestricted`: by --allow-anonymous. */
 static struct auth_identity *identity_new(struct auth_user *user, struct auth_policy *policy,
-                                          bool open_topics, uint64_t version)
+                                          bool unrestricted, uint64_t version)
 {
     struct auth_identity *id = mem_new(1, sizeof *id);
     entry_init(&id->e, free_identity, slice_str(""), 0);
     atomic_init(&id->version, version);
-    id->open_topics = open_topics || policy->info.topics == TOPICS_OPEN;
+    id->unrestricted = unrestricted;
+    id->open_topics = unrestricted || policy->info.topics == TOPICS_OPEN;
     id->user = user;
     entry_ref(&user->e);
     id->policy = policy;
     entry_ref(&policy->e);
+    id->everyone = unrestricted ? NULL : policy->everyone;
+    identity_compile(id);
+    return id;
+}
+
+struct auth_identity *auth_identity_own(struct auth *a)
+{
+    struct auth_snapshot *s = snapshot_take(a);
+    const struct auth_instance *inst = snapshot_instance(s, slice_str(a->bootstrap.instance_id));
+    assert(inst != NULL); /* the first one; no request deletes it */
+    struct auth_identity *id = identity_new(a->anonymous, inst->policy, true, s->version);
+    id->own = true;
+    entry_unref(&s->e);
     return id;
 }
 
@@ -176,6 +189,36 @@ enum auth_on_denied auth_identity_on_denied(const struct auth_identity *id)
     return id->policy->info.on_denied;
 }
 
+enum auth_subscriptions auth_identity_subscriptions(const struct auth_identity *id)
+{
+    return id->policy->info.subscriptions;
+}
+
+/* Whose permissions clients without a user name have. */
+static struct auth_user *anonymous_user(const struct auth *a, const struct auth_instance *inst)
+{
+    return a->allow_anonymous ? a->anonymous : inst->policy->anonymous;
+}
+
+struct auth_identity *auth_identity_of(struct auth *a, struct slice instance, struct slice user)
+{
+    struct auth_snapshot *s = snapshot_take(a);
+    const struct auth_instance *inst = snapshot_instance(s, instance);
+    struct auth_user *found = NULL;
+    struct auth_identity *id = NULL;
+    bool anonymous = user.n == 0;
+    if (inst != NULL && !anonymous) {
+        found = instance_user(inst, user);
+    } else if (inst != NULL && (a->allow_anonymous || inst->policy->info.allow_anonymous)) {
+        found = anonymous_user(a, inst);
+    }
+    if (found != NULL) {
+        id = identity_new(found, inst->policy, anonymous && a->allow_anonymous, s->version);
+    }
+    entry_unref(&s->e);
+    return id;
+}
+
 /*
  * Makes *id what it would be in snapshot `s`; counted. -EACCES: its login does not hold any more.
  *
@@ -186,6 +229,10 @@ static int identity_update(const struct auth *a, const struct auth_snapshot *s,
                            struct auth_identity **id)
 {
     struct auth_identity *old = *id;
+    if (old->own) {
+        atomic_store_explicit(&old->version, s->version, memory_order_relaxed);
+        return 0;
+    }
     const struct auth_instance *inst = snapshot_instance(s, old->policy->e.name);
     if (inst == NULL) {
         return -EACCES;
@@ -194,8 +241,9 @@ static int identity_update(const struct auth *a, const struct auth_snapshot *s,
     if (anonymous && !a->allow_anonymous && !inst->policy->info.allow_anonymous) {
         return -EACCES;
     }
-    struct auth_user *user = anonymous ? old->user : instance_user(inst, old->user->e.name);
-    if (user == NULL || user->cred != old->user->cred) {
+    struct auth_user *user =
+        anonymous ? anonymous_user(a, inst) : instance_user(inst, old->user->e.name);
+    if (user == NULL || (!anonymous && user->cred->lineage != old->user->cred->lineage)) {
         return -EACCES;
     }
     if (user == old->user && inst->policy == old->policy) {
@@ -224,7 +272,7 @@ int auth_identity_refresh(struct auth *a, struct auth_identity **id)
 struct checking {
     struct auth *a;
     const struct auth_request *rq;
-    const struct auth_snapshot *s;
+    struct auth_snapshot *s;
     const struct auth_instance *inst;
     struct slice group; /* of the client ID, when the instance is `grouped` */
     struct auth_result *out;
@@ -310,7 +358,8 @@ static struct auth_identity *anonymous_identity(struct checking *c)
         return id;
     }
     auth_identity_unref(id);
-    id = identity_new(c->a->anonymous, c->inst->policy, c->a->allow_anonymous, c->s->version);
+    id = identity_new(anonymous_user(c->a, c->inst), c->inst->policy, c->a->allow_anonymous,
+                      c->s->version);
     login_cache_put(c->a->logins, key, id);
     return id;
 }
@@ -375,6 +424,7 @@ static bool check_user_fast(struct checking *c)
     if (id != before) {
         login_cache_put(c->a->logins, key, id);
     }
+    atomic_fetch_add_explicit(&c->a->cache_hits, 1, memory_order_relaxed);
     accept_as(c, id, "password");
     return true;
 }
@@ -383,6 +433,7 @@ static void check_user_slow(struct checking *c)
 {
     struct auth_user *user = requested_user(c);
     struct slice password = c->rq->password;
+    atomic_fetch_add_explicit(&c->a->cache_misses, 1, memory_order_relaxed);
     bool fits = credential_verify(user == NULL ? NULL : user->cred, c->a->password_key, password);
     if (user == NULL) {
         refuse_unknown(c);
@@ -394,13 +445,34 @@ static void check_user_slow(struct checking *c)
             login_cache_key(c->a->logins, c->inst->e.name, c->rq->username, password);
         login_cache_put(c->a->logins, key, id);
         accept_as(c, id, "password");
+        if (credential_is_old(user->cred)) {
+            user_renew(c->a, c->inst->e.name, user, password);
+        }
     }
+}
+
+/* Its certificate says who it is; what it says of itself in CONNECT counts for nothing. */
+static void check_proven(struct checking *c)
+{
+    struct slice name = c->rq->proven_username;
+    struct auth_user *user = name.n > USER_NAME_MAX ? NULL : instance_user(c->inst, name);
+    if (user == NULL) {
+        REFUSE(c, CAUSE_AUTH_CERTIFICATE, 5, REASON_NOT_AUTHORIZED,
+               "no user \"%.*s\", as the client certificate says", text_width(name),
+               text_bytes(name));
+        return;
+    }
+    accept_as(c, identity_new(user, c->inst->policy, false, c->s->version), "client certificate");
 }
 
 /* True when decided without a password hash. */
 static bool check_until_hash(struct checking *c)
 {
     if (!check_instance(c) || !check_client_id(c)) {
+        return true;
+    }
+    if (c->rq->proven_username.n > 0) {
+        check_proven(c);
         return true;
     }
     if (!c->rq->has_username) {
@@ -434,6 +506,56 @@ void auth_check(struct auth *a, const struct auth_request *rq, struct auth_resul
     bool decided = check(a, rq, out, true);
     assert(decided);
     (void)decided;
+}
+
+/* ---- logins by other proofs than a password ---- */
+
+/* True when instance and client ID are as they must be; the snapshot is the caller's to give back. */
+static bool checking_begin(struct checking *c, struct auth *a, const struct auth_request *rq,
+                           struct auth_result *out)
+{
+    *out = (struct auth_result){0};
+    *c = (struct checking){.a = a, .rq = rq, .s = snapshot_take(a), .out = out};
+    return check_instance(c) && check_client_id(c);
+}
+
+bool auth_accept_client(struct auth *a, const struct auth_request *rq, struct auth_result *out)
+{
+    struct checking c;
+    bool good = checking_begin(&c, a, rq, out);
+    entry_unref(&c.s->e);
+    return good;
+}
+
+/* The identity that other connections of this login share. */
+static struct auth_identity *proved_identity(struct checking *c, struct auth_user *user)
+{
+    struct login_key key =
+        login_cache_key_scram(c->a->logins, c->inst->e.name, user->e.name, user->cred->lineage);
+    struct auth_identity *id = login_cache_get(c->a->logins, key);
+    if (id != NULL && identity_update(c->a, c->s, &id) == 0) {
+        return id;
+    }
+    auth_identity_unref(id);
+    id = identity_new(user, c->inst->policy, false, c->s->version);
+    login_cache_put(c->a->logins, key, id);
+    return id;
+}
+
+void auth_accept_proved(struct auth *a, const struct auth_request *rq, struct slice name,
+                        uint64_t lineage, struct auth_result *out)
+{
+    struct checking c;
+    if (checking_begin(&c, a, rq, out)) {
+        struct auth_user *user = instance_user(c.inst, name);
+        if (user == NULL || user->cred->lineage != lineage) {
+            REFUSE(&c, CAUSE_AUTH_REVOKED, 5, REASON_NOT_AUTHORIZED,
+                   "user \"%.*s\" was changed meanwhile", text_width(name), text_bytes(name));
+        } else {
+            accept_as(&c, proved_identity(&c, user), "SCRAM-SHA-256");
+        }
+    }
+    entry_unref(&c.s->e);
 }
 
 /* ---- console and tokens ---- */

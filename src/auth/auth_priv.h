@@ -1,7 +1,7 @@
 /*
  * What the files of auth/ share. The settings in RAM are one immutable snapshot:
  *
- *   auth ─► snapshot ─► shelf of instances ─► policy (settings, declared topics)
+ *   auth ─► snapshot ─► shelf of instances ─► policy (settings, declared topics, permissions of everyone)
  *                                          ├► shelf of groups
  *                                          └► 256 shelves of users ─► credential, ruleset
  *
@@ -34,7 +34,7 @@ enum {
 
 struct auth_user {
     struct entry e;          /* name */
-    struct credential *cred; /* counted; NULL: the anonymous user */
+    struct credential *cred; /* counted; NULL: everyone, anonymous clients */
     struct ruleset *rules;
 };
 
@@ -42,6 +42,7 @@ struct auth_policy {
     struct entry e; /* name: the instance's ID */
     struct auth_instance_info info;
     struct shelf *topics;
+    struct auth_user *everyone, *anonymous; /* their permissions; no credential */
 };
 
 struct auth_instance {
@@ -60,9 +61,14 @@ struct auth_snapshot {
 struct auth_identity {
     struct entry e;
     _Atomic uint64_t version; /* of the newest snapshot it was compared with */
+    bool own;                 /* the broker's: nothing is denied to it */
     bool open_topics;
+    bool unrestricted;          /* --allow-anonymous: '$' topics, too */
+    bool all[2];                /* publish, subscribe: everything is allowed but '$' topics */
     struct auth_user *user;     /* counted */
     struct auth_policy *policy; /* counted */
+    const struct auth_user
+        *everyone; /* the policy's, or NULL: --allow-anonymous, nothing restricts it */
 };
 
 struct console_account {
@@ -78,6 +84,7 @@ struct auth {
     struct auth_snapshot *current;
     _Atomic uint64_t version; /* of `current` */
     struct login_cache *logins;
+    _Atomic uint64_t cache_hits, cache_misses;
     struct auth_user *anonymous;
     uint8_t password_key[PASSWORD_KEY_BYTES];
     /* Set by auth_open(), then constant. */
@@ -93,6 +100,12 @@ struct auth {
 struct auth_user *user_new(struct slice name, uint64_t created_ms, struct credential *cred,
                            const struct permission *items, size_t count);
 struct auth_policy *policy_new(const struct auth_instance_info *info, struct shelf *topics);
+/* A copy that shares everything; to be changed before it is published. */
+struct auth_policy *policy_copy(const struct auth_policy *p);
+/* "*" or "$anonymous" to where the policy has it, NULL for any other name. */
+struct auth_user **policy_subject(struct auth_policy *p, struct slice name);
+/* Anonymous clients where nothing else was said: they may do everything. */
+struct auth_user *user_new_anonymous(void);
 /* An instance without users and groups; `users` shelves may be replaced by instance_put(). */
 struct auth_instance *instance_new(struct auth_policy *policy);
 /* A copy that shares everything; to be changed before it is published. */
@@ -108,6 +121,26 @@ struct auth_snapshot *snapshot_take(struct auth *a);
 /* Makes `next` (taken over) the present one. Holder of a->writer, or before other threads start. */
 void snapshot_publish(struct auth *a, struct auth_snapshot *next);
 
+/* ---- permission.c ---- */
+
+/* Fills `all` when the other members are set. */
+void identity_compile(struct auth_identity *id);
+
+/* ---- auth.c, user.c ---- */
+
+/*
+ * `user` has proved to be one with a credential of that lineage, without showing a password: checks what else a CONNECT
+ * has to pass and fills *out.
+ */
+void auth_accept_proved(struct auth *a, const struct auth_request *rq, struct slice user,
+                        uint64_t lineage, struct auth_result *out);
+/* True when a client of that instance may have that ID; else *out says why not. */
+bool auth_accept_client(struct auth *a, const struct auth_request *rq, struct auth_result *out);
+/* `user` has just shown its password: what was kept of it in an old form is replaced. When that fails the next login
+ * tries again. */
+void user_renew(struct auth *a, struct slice instance, const struct auth_user *user,
+                struct slice password);
+
 /* ---- errors and text ---- */
 
 /* snprintf that never ends inside a UTF-8 character. */
@@ -118,6 +151,24 @@ const char *text_bytes(struct slice s);
 /* Fills *err (may be NULL) and returns `code`. */
 int auth_fail(struct auth_error *err, int code, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* ---- exchange.c: methods of enhanced authentication ---- */
+
+/* One method; its state begins with a struct auth_exchange. */
+struct auth_method {
+    const char *name; /* as it stands in CONNECT */
+    /* NULL: *out says why. */
+    struct auth_exchange *(*make)(struct auth *a, const struct auth_request *rq,
+                                  struct auth_result *out);
+    void (*free)(struct auth_exchange *x);
+    enum auth_step (*step)(struct auth_exchange *x, struct slice data, struct slice *answer,
+                           struct auth_result *out);
+};
+struct auth_exchange {
+    const struct auth_method *method;
+    struct slice user; /* borrows from the method's state */
+};
+extern const struct auth_method auth_scram_sha_256;
 
 /* ---- bootstrap.c ---- */
 

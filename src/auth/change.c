@@ -45,3 +45,12 @@ int change_commit(struct change *c, enum setting_kind kind, struct slice name,
     snapshot_publish(c->a, snapshot_new(instances, c->s->version + 1));
     return 0;
 }
+
+int change_commit_policy(struct change *c, enum setting_kind kind, struct slice name,
+                         const struct buf *value, struct auth_policy *next)
+{
+    struct auth_instance *inst = instance_copy(c->inst);
+    entry_unref(&inst->policy->e);
+    inst->policy = next;
+    return change_commit(c, kind, name, value, inst);
+}

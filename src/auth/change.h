@@ -26,5 +26,9 @@ void change_end(struct change *c);
 int change_commit(struct change *c, enum setting_kind kind, struct slice name,
                   const struct buf *value, struct auth_instance *next)
     __attribute__((warn_unused_result));
+/* The same where the instance's policy changes, to `next` (taken over). */
+int change_commit_policy(struct change *c, enum setting_kind kind, struct slice name,
+                         const struct buf *value, struct auth_policy *next)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -21,6 +21,7 @@ struct draft {
     bool has_info;
     struct auth_instance_info info;
     struct vector groups, topics, users[USER_SHARDS];
+    struct auth_user *everyone, *anonymous; /* NULL: nothing was stored */
 };
 
 struct loading {
@@ -79,11 +80,26 @@ static void draft_fini(struct draft *d)
     for (size_t i = 0; i < USER_SHARDS; i++) {
         vector_fini(&d->users[i]);
     }
+    entry_unref(d->everyone == NULL ? NULL : &d->everyone->e);
+    entry_unref(d->anonymous == NULL ? NULL : &d->anonymous->e);
+}
+
+/* What was stored takes the place of what holds otherwise. */
+static void put_subject(struct auth_user **to, struct auth_user **from)
+{
+    if (*from != NULL) {
+        entry_unref(&(*to)->e);
+        *to = *from;
+        *from = NULL;
+    }
 }
 
 static struct auth_instance *draft_build(struct draft *d)
 {
-    struct auth_instance *inst = instance_new(policy_new(&d->info, vector_shelve(&d->topics)));
+    struct auth_policy *policy = policy_new(&d->info, vector_shelve(&d->topics));
+    put_subject(&policy->everyone, &d->everyone);
+    put_subject(&policy->anonymous, &d->anonymous);
+    struct auth_instance *inst = instance_new(policy);
     shelf_replace(&inst->groups, vector_shelve(&d->groups));
     for (size_t i = 0; i < USER_SHARDS; i++) {
         shelf_replace(&inst->users[i], vector_shelve(&d->users[i]));
@@ -96,7 +112,8 @@ static void copy_text(char *out, size_t cap, struct slice s)
     text_format(out, cap, "%.*s", (int)(s.n < cap ? s.n : cap - 1), text_bytes(s));
 }
 
-static void load_instance(struct loading *l, struct slice id, struct settings_reader *r)
+static void load_instance(struct loading *l, struct slice id, uint8_t version,
+                          struct settings_reader *r)
 {
     struct draft *d = draft_of(l, id);
     d->has_info = true;
@@ -113,6 +130,9 @@ static void load_instance(struct loading *l, struct slice id, struct settings_re
     copy_text(d->info.id, sizeof d->info.id, id);
     copy_text(d->info.name, sizeof d->info.name, settings_get_str(r));
     copy_text(d->info.region, sizeof d->info.region, settings_get_str(r));
+    uint8_t subscriptions = version < 2 ? 0 : settings_get_u8(r);
+    r->bad = r->bad || subscriptions > 1;
+    d->info.subscriptions = subscriptions == 0 ? SUBSCRIPTIONS_COVERED : SUBSCRIPTIONS_FILTERED;
 }
 
 static bool permission_read(struct settings_reader *r, struct permission *p)
@@ -129,27 +149,112 @@ static bool permission_read(struct settings_reader *r, struct permission *p)
     return true;
 }
 
-static void load_user(struct loading *l, struct slice instance, struct slice name,
-                      struct settings_reader *r)
+/* The permissions that end a value; free() the array. */
+static struct permission *permissions_read(struct settings_reader *r, size_t *count)
 {
-    uint64_t created_ms = settings_get_u64(r);
-    struct credential *cred = credential_alloc();
-    cred->rounds = settings_get_u32(r);
-    r->bad = r->bad || cred->rounds == 0 || cred->rounds > PASSWORD_ROUNDS_MAX;
-    settings_get_bytes(r, cred->salt, sizeof cred->salt);
-    settings_get_bytes(r, cred->hash, sizeof cred->hash);
-    size_t count = settings_get_u16(r);
-    r->bad = r->bad || count > PERMISSIONS_MAX;
-    struct permission *items = mem_new(count, sizeof *items);
-    for (size_t i = 0; i < count && !r->bad; i++) {
+    *count = settings_get_u16(r);
+    r->bad = r->bad || *count > PERMISSIONS_MAX;
+    struct permission *items = mem_new(r->bad ? 0 : *count, sizeof *items);
+    for (size_t i = 0; !r->bad && i < *count; i++) {
         (void)permission_read(r, &items[i]);
     }
+    return items;
+}
+
+static void load_foreign(struct credential *cred, uint8_t kind, struct settings_reader *r)
+{
+    struct foreign_hash *f = mem_new(1, sizeof *f);
+    cred->foreign = f;
+    f->kind = kind == FOREIGN_PBKDF2_SHA512 ? FOREIGN_PBKDF2_SHA512 : FOREIGN_SHA512;
+    f->rounds = settings_get_u32(r);
+    struct slice salt = settings_get_str(r);
+    struct slice hash = settings_get_str(r);
+    if (kind > FOREIGN_SHA512 || f->rounds == 0 || f->rounds > FOREIGN_ROUNDS_MAX ||
+        salt.n > sizeof f->salt || hash.n != sizeof f->hash) {
+        r->bad = true;
+        return;
+    }
+    f->salt_len = (uint8_t)salt.n;
+    if (salt.n > 0) {
+        memcpy(f->salt, salt.p, salt.n);
+    }
+    memcpy(f->hash, hash.p, hash.n);
+}
+
+static void load_hash(struct credential *cred, uint8_t version, struct settings_reader *r)
+{
+    cred->rounds = settings_get_u32(r);
+    r->bad = r->bad || cred->rounds == 0 || cred->rounds > PASSWORD_ROUNDS_MAX;
+    /* version 1 has no lengths: these are the only ones */
+    r->bad = r->bad || (version > 1 && settings_get_u16(r) != sizeof cred->salt);
+    settings_get_bytes(r, cred->salt, sizeof cred->salt);
+    r->bad = r->bad || (version > 1 && settings_get_u16(r) != sizeof cred->hash);
+    settings_get_bytes(r, cred->hash, sizeof cred->hash);
+}
+
+static void load_scram(struct credential *cred, struct settings_reader *r)
+{
+    uint8_t state = settings_get_u8(r);
+    r->bad = r->bad || state > SCRAM_UNUSABLE;
+    cred->scram_state = state == SCRAM_UNUSABLE ? SCRAM_UNUSABLE : SCRAM_LATER;
+    if (r->bad || state != SCRAM_KEYS) {
+        return;
+    }
+    struct scram_keys *k = mem_new(1, sizeof *k);
+    cred->scram = k;
+    cred->scram_state = SCRAM_KEYS;
+    k->rounds = settings_get_u32(r);
+    r->bad = r->bad || k->rounds == 0 || k->rounds > SCRAM_ROUNDS_MAX;
+    settings_get_bytes(r, k->salt, sizeof k->salt);
+    settings_get_bytes(r, k->stored_key, sizeof k->stored_key);
+    settings_get_bytes(r, k->server_key, sizeof k->server_key);
+}
+
+static struct credential *load_credential(uint8_t version, struct settings_reader *r)
+{
+    struct credential *cred = credential_alloc();
+    uint8_t kind = version == 1 ? 0 : settings_get_u8(r);
+    if (kind != 0) {
+        load_foreign(cred, kind, r);
+    } else {
+        load_hash(cred, version, r);
+    }
+    if (version > 1) {
+        load_scram(cred, r);
+    }
+    credential_loaded(cred);
+    return cred;
+}
+
+static void load_user(struct loading *l, struct slice instance, struct slice name, uint8_t version,
+                      struct settings_reader *r)
+{
+    size_t count = 0;
+    uint64_t created_ms = settings_get_u64(r);
+    struct credential *cred = load_credential(version, r);
+    struct permission *items = permissions_read(r, &count);
     if (r->bad) {
         entry_unref(&cred->e);
     } else {
         struct draft *d = draft_of(l, instance);
         struct auth_user *u = user_new(name, created_ms, cred, items, count);
         vector_push(&d->users[hash64(name) % USER_SHARDS], &u->e);
+    }
+    free(items);
+}
+
+static void load_rules(struct loading *l, struct slice instance, struct slice name,
+                       struct settings_reader *r)
+{
+    size_t count = 0;
+    struct draft *d = draft_of(l, instance);
+    struct permission *items = permissions_read(r, &count);
+    struct auth_user **to = slice_eq(name, slice_str(AUTH_EVERYONE))    ? &d->everyone
+                            : slice_eq(name, slice_str(AUTH_ANONYMOUS)) ? &d->anonymous
+                                                                        : NULL;
+    r->bad = r->bad || to == NULL;
+    if (!r->bad) {
+        *to = user_new(slice_str(""), 0, NULL, items, count);
     }
     free(items);
 }
@@ -190,7 +295,7 @@ static void load_named(struct vector *v, struct slice name, struct settings_read
 }
 
 static void load_value(struct loading *l, enum setting_kind kind, struct slice instance,
-                       struct slice name, struct settings_reader *r)
+                       struct slice name, uint8_t version, struct settings_reader *r)
 {
     switch (kind) {
     case SETTING_FORMAT:
@@ -207,7 +312,7 @@ static void load_value(struct loading *l, enum setting_kind kind, struct slice i
         load_account(l, name, r);
         break;
     case SETTING_INSTANCE:
-        load_instance(l, name, r);
+        load_instance(l, name, version, r);
         break;
     case SETTING_GROUP:
         load_named(&draft_of(l, instance)->groups, name, r);
@@ -216,7 +321,10 @@ static void load_value(struct loading *l, enum setting_kind kind, struct slice i
         load_named(&draft_of(l, instance)->topics, name, r);
         break;
     case SETTING_USER:
-        load_user(l, instance, name, r);
+        load_user(l, instance, name, version, r);
+        break;
+    case SETTING_RULES:
+        load_rules(l, instance, name, r);
         break;
     case SETTING_KIND_COUNT:
         break;
@@ -242,12 +350,14 @@ static void load_one(void *ctx, struct slice key, struct slice value)
     }
     struct settings_reader r = {.rest = value};
     uint8_t version = settings_get_u8(&r);
-    if (!r.bad && !settings_version_known(version)) {
-        l->rc = auth_fail(l->err, -EIO, "", "setting \"%.*s\" has version %u, this program knows 1",
-                          text_width(key), text_bytes(key), version);
+    uint8_t newest = settings_version(kind);
+    if (!r.bad && (version == 0 || version > newest)) {
+        l->rc = auth_fail(l->err, -EIO, "",
+                          "setting \"%.*s\" has version %u, this program knows versions up to %u",
+                          text_width(key), text_bytes(key), version, newest);
         return;
     }
-    load_value(l, kind, instance, name, &r);
+    load_value(l, kind, instance, name, version, &r);
     if (r.bad || r.rest.n != 0) {
         l->rc = auth_fail(l->err, -EIO, "", "setting \"%.*s\" is damaged (%zu bytes)",
                           text_width(key), text_bytes(key), value.n);

@@ -1,5 +1,9 @@
 /*
  * The permissions of one user, compiled: split by action, effect and kind of filter, exact ones sorted. Immutable.
+ *
+ * %c and %u in a filter stand for the client ID and the user name of who asks. They can never widen a permission: a name
+ * that is empty or has '+', '#' or '/', or that would put a '$' first, fits no allow rule, and makes a deny rule
+ * forbid everything from that level on.
  */
 #ifndef TMQ_AUTH_PERMISSION_H
 #define TMQ_AUTH_PERMISSION_H
@@ -10,12 +14,16 @@
 #include "auth/auth.h"
 #include "base/slice.h"
 
-enum { PERMISSIONS_MAX = 1000 }; /* of one user */
+enum {
+    PERMISSIONS_MAX = 1000,      /* of one user */
+    PLACEHOLDERS_MAX = 8,        /* in one filter */
+    TEMPLATE_MAX = 1024,         /* bytes of a filter with placeholders */
+    PLACEHOLDER_VALUE_MAX = 1024 /* a client ID */
+};
 
-struct permission {
-    bool deny;
-    enum auth_action action;
-    struct slice filter;
+/* Who asks: what the placeholders stand for. */
+struct asker {
+    struct slice user, client_id;
 };
 
 struct rule_group {
@@ -25,8 +33,9 @@ struct rule_group {
 
 /* What holds for one action. */
 struct rule_list {
-    bool all; /* `#` is allowed and nothing is denied: the usual case, decided without a search */
+    bool allows_all, denies; /* `#` is allowed; something is denied */
     struct rule_group deny_exact, deny_wild, allow_exact, allow_wild; /* exact: sorted */
+    struct rule_group deny_template, allow_template;                  /* with placeholders */
 };
 
 struct ruleset {
@@ -42,11 +51,18 @@ void ruleset_free(struct ruleset *rs);
 /* The index of exactly that permission, or rs->count. */
 size_t ruleset_find(const struct ruleset *rs, const struct permission *p);
 
-/*
- * The deny rule that forbids the topic or filter, or NULL; the allow rule that grants it, or NULL.
- */
-const struct permission *rule_list_denies(const struct rule_list *l, struct slice what, bool wild);
-const struct permission *rule_list_allows(const struct rule_list *l, struct slice what, bool wild);
+/* A topic or filter that is asked for. */
+struct question {
+    struct slice what;
+    bool wild; /* it is a filter with wildcards */
+    struct asker who;
+};
+/* The deny rule that forbids it, or NULL; the allow rule that grants it, or NULL. */
+const struct permission *rule_list_denies(const struct rule_list *l, const struct question *q);
+const struct permission *rule_list_allows(const struct rule_list *l, const struct question *q);
+
+/* How many placeholders a filter has. */
+size_t permission_placeholders(struct slice filter);
 
 /* "publish", "subscribe", "both". */
 const char *auth_action_text(enum auth_action action);

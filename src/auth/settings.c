@@ -1,19 +1,24 @@
 /*
  * The layout of the settings. Integers are little endian; str is a u16 length and bytes. Every value begins with
- * a version, 1 for all kinds; another one is refused when the store is opened.
+ * a version, 1 but where the table says more; newer ones are refused when the store is opened.
  *
  *   key                          value behind the version byte
  *   auth/format                  (nothing)           version of this table of keys
  *   auth/secret                  32 bytes            key of the password hashes
  *   auth/bootstrap               str × 9             in the order of struct auth_bootstrap, plain text
  *   auth/console/USER            str                 argon2id string
- *   auth/instance/ID             u64 created_ms, u8 client_id, u8 topics, u8 on_denied, u8 allow_anonymous,
- *                                str name, str region
+ *   auth/instance/ID             2: u64 created_ms, u8 client_id, u8 topics, u8 on_denied, u8 allow_anonymous,
+ *                                str name, str region, u8 subscriptions
+ *                                1: the same without subscriptions
  *   auth/group/INSTANCE/GID      u64 created_ms
  *   auth/topic/INSTANCE/PARENT   u64 created_ms
- *   auth/user/INSTANCE/NAME      u64 created_ms, u32 rounds, 16 bytes salt, 32 bytes hash, u16 count,
- *                                count × (u8 deny, u8 action, str filter)
+ *   auth/user/INSTANCE/NAME      2: u64 created_ms, u8 kind of hash (0 ours, else enum foreign_kind), u32 rounds,
+ *                                str salt, str hash, u8 enum scram_state, for SCRAM_KEYS: u32 rounds, 16 bytes salt,
+ *                                32 bytes StoredKey, 32 bytes ServerKey; then permissions
+ *                                1: u64 created_ms, u32 rounds, 16 bytes salt, 32 bytes hash, permissions
+ *   auth/rules/INSTANCE/NAME     permissions          NAME: "*" for everyone, "$anonymous"
  *
+ * permissions: u16 count, count × (u8 deny, u8 action, str filter).
  * An instance ID has no '/', so the first one behind it begins the name. Keys outside of auth/ are not ours.
  */
 #include "auth/settings.h"
@@ -22,18 +27,20 @@
 
 #include "base/bytes.h"
 
-enum { SETTINGS_VERSION = 1 };
+enum { SETTINGS_VERSION = 1, USER_VERSION = 2, INSTANCE_VERSION = 2 };
 
 static const char *const prefixes[SETTING_KIND_COUNT] = {
     [SETTING_FORMAT] = "auth/format",       [SETTING_SECRET] = "auth/secret",
     [SETTING_BOOTSTRAP] = "auth/bootstrap", [SETTING_CONSOLE] = "auth/console/",
     [SETTING_INSTANCE] = "auth/instance/",  [SETTING_GROUP] = "auth/group/",
     [SETTING_TOPIC] = "auth/topic/",        [SETTING_USER] = "auth/user/",
+    [SETTING_RULES] = "auth/rules/",
 };
 
 static bool kind_has_instance(enum setting_kind kind)
 {
-    return kind == SETTING_GROUP || kind == SETTING_TOPIC || kind == SETTING_USER;
+    return kind == SETTING_GROUP || kind == SETTING_TOPIC || kind == SETTING_USER ||
+           kind == SETTING_RULES;
 }
 
 void settings_put_key(struct buf *b, enum setting_kind kind, struct slice instance,
@@ -102,7 +109,7 @@ void settings_put_text(struct buf *b, struct slice text)
 
 void settings_put_instance(struct buf *b, const struct auth_instance_info *info)
 {
-    buf_put_u8(b, SETTINGS_VERSION);
+    buf_put_u8(b, INSTANCE_VERSION);
     put_u64(b, info->created_ms);
     buf_put_u8(b, (uint8_t)info->client_id);
     buf_put_u8(b, (uint8_t)info->topics);
@@ -110,6 +117,7 @@ void settings_put_instance(struct buf *b, const struct auth_instance_info *info)
     buf_put_u8(b, info->allow_anonymous ? 1 : 0);
     put_str(b, slice_str(info->name));
     put_str(b, slice_str(info->region));
+    buf_put_u8(b, (uint8_t)info->subscriptions);
 }
 
 void settings_put_named(struct buf *b, uint64_t created_ms)
@@ -118,20 +126,47 @@ void settings_put_named(struct buf *b, uint64_t created_ms)
     put_u64(b, created_ms);
 }
 
-void settings_put_user(struct buf *b, const struct auth_user *u)
+static void put_permissions(struct buf *b, const struct ruleset *rs)
 {
-    buf_put_u8(b, SETTINGS_VERSION);
-    put_u64(b, u->e.created_ms);
-    put_u32(b, u->cred->rounds);
-    buf_put(b, u->cred->salt, sizeof u->cred->salt);
-    buf_put(b, u->cred->hash, sizeof u->cred->hash);
-    put_u16(b, u->rules->count);
-    for (size_t i = 0; i < u->rules->count; i++) {
-        const struct permission *p = &u->rules->items[i];
+    put_u16(b, rs->count);
+    for (size_t i = 0; i < rs->count; i++) {
+        const struct permission *p = &rs->items[i];
         buf_put_u8(b, p->deny ? 1 : 0);
         buf_put_u8(b, (uint8_t)p->action);
         put_str(b, p->filter);
     }
+}
+
+static void put_hash(struct buf *b, const struct credential *c)
+{
+    const struct foreign_hash *f = c->foreign;
+    buf_put_u8(b, f == NULL ? 0 : (uint8_t)f->kind);
+    put_u32(b, f == NULL ? c->rounds : f->rounds);
+    put_str(b, f == NULL ? slice_make(c->salt, sizeof c->salt) : slice_make(f->salt, f->salt_len));
+    put_str(b,
+            f == NULL ? slice_make(c->hash, sizeof c->hash) : slice_make(f->hash, sizeof f->hash));
+}
+
+void settings_put_user(struct buf *b, const struct auth_user *u)
+{
+    const struct scram_keys *k = u->cred->scram;
+    buf_put_u8(b, USER_VERSION);
+    put_u64(b, u->e.created_ms);
+    put_hash(b, u->cred);
+    buf_put_u8(b, (uint8_t)u->cred->scram_state);
+    if (k != NULL) {
+        put_u32(b, k->rounds);
+        buf_put(b, k->salt, sizeof k->salt);
+        buf_put(b, k->stored_key, sizeof k->stored_key);
+        buf_put(b, k->server_key, sizeof k->server_key);
+    }
+    put_permissions(b, u->rules);
+}
+
+void settings_put_rules(struct buf *b, const struct auth_user *u)
+{
+    buf_put_u8(b, SETTINGS_VERSION);
+    put_permissions(b, u->rules);
 }
 
 /* The next `n` bytes, or NULL and `bad`. */
@@ -211,7 +246,9 @@ bool settings_parse_key(struct slice key, enum setting_kind *kind, struct slice 
     return false;
 }
 
-bool settings_version_known(uint8_t version)
+uint8_t settings_version(enum setting_kind kind)
 {
-    return version == SETTINGS_VERSION;
+    return kind == SETTING_USER       ? USER_VERSION
+           : kind == SETTING_INSTANCE ? INSTANCE_VERSION
+                                      : SETTINGS_VERSION;
 }

@@ -16,6 +16,7 @@ enum setting_kind {
     SETTING_GROUP,
     SETTING_TOPIC,
     SETTING_USER,
+    SETTING_RULES,
     SETTING_KIND_COUNT
 };
 
@@ -31,11 +32,14 @@ void settings_put_text(struct buf *b, struct slice text); /* console account */
 void settings_put_instance(struct buf *b, const struct auth_instance_info *info);
 void settings_put_named(struct buf *b, uint64_t created_ms); /* group, topic */
 void settings_put_user(struct buf *b, const struct auth_user *u);
+void settings_put_rules(struct buf *b,
+                        const struct auth_user *u); /* of everyone, of anonymous clients */
 
 /* Finds the kind of a key and cuts it into instance and name; false: not ours or not whole. */
 bool settings_parse_key(struct slice key, enum setting_kind *kind, struct slice *instance,
                         struct slice *name);
-bool settings_version_known(uint8_t version);
+/* The newest version of a kind's values; older ones can be read, too. */
+uint8_t settings_version(enum setting_kind kind);
 
 /* A value being read; `bad` latches. */
 struct settings_reader {

@@ -83,10 +83,21 @@ struct auth_user *user_new(struct slice name, uint64_t created_ms, struct creden
     return u;
 }
 
+struct auth_user *user_new_anonymous(void)
+{
+    const struct permission rights[] = {
+        {.action = AUTH_BOTH, .filter = slice_str("#")},
+        {.action = AUTH_SUBSCRIBE, .filter = slice_str("$SYS/#")},
+    };
+    return user_new(slice_str(""), 0, NULL, rights, 2);
+}
+
 static void free_policy(struct entry *e)
 {
     struct auth_policy *p = (struct auth_policy *)(void *)e;
     entry_unref(&p->topics->e);
+    entry_unref(&p->everyone->e);
+    entry_unref(&p->anonymous->e);
     entry_fini(e);
     free(p);
 }
@@ -97,7 +108,31 @@ struct auth_policy *policy_new(const struct auth_instance_info *info, struct she
     entry_init(&p->e, free_policy, slice_str(info->id), info->created_ms);
     p->info = *info;
     p->topics = topics;
+    p->everyone = user_new(slice_str(""), 0, NULL, NULL, 0);
+    p->anonymous = user_new_anonymous();
     return p;
+}
+
+struct auth_policy *policy_copy(const struct auth_policy *p)
+{
+    struct auth_policy *copy = mem_new(1, sizeof *copy);
+    entry_init(&copy->e, free_policy, p->e.name, p->e.created_ms);
+    copy->info = p->info;
+    copy->topics = p->topics;
+    copy->everyone = p->everyone;
+    copy->anonymous = p->anonymous;
+    entry_ref(&copy->topics->e);
+    entry_ref(&copy->everyone->e);
+    entry_ref(&copy->anonymous->e);
+    return copy;
+}
+
+struct auth_user **policy_subject(struct auth_policy *p, struct slice name)
+{
+    if (slice_eq(name, slice_str(AUTH_EVERYONE))) {
+        return &p->everyone;
+    }
+    return slice_eq(name, slice_str(AUTH_ANONYMOUS)) ? &p->anonymous : NULL;
 }
 
 static void free_instance(struct entry *e)

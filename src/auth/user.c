@@ -26,9 +26,19 @@ static bool name_has_control(struct slice s)
     return false;
 }
 
+static bool name_is_kept(struct slice name)
+{
+    return slice_eq(name, slice_str(AUTH_EVERYONE)) || slice_eq(name, slice_str(AUTH_ANONYMOUS));
+}
+
 /* '|' is kept for the user names of signatures ("Signature|KEY|INSTANCE"). */
 static int check_user_name(struct slice name, struct auth_error *err)
 {
+    if (name_is_kept(name)) {
+        return auth_fail(err, -EINVAL, "name",
+                         "\"%.*s\" is no user: it stands for %s in permissions", text_width(name),
+                         text_bytes(name), name.n == 1 ? "everyone" : "anonymous clients");
+    }
     if (name.n >= 1 && name.n <= USER_NAME_MAX && mqtt_utf8_valid(name) &&
         !name_has_control(name) && memchr(name.p, '|', name.n) == NULL) {
         return 0;
@@ -52,7 +62,13 @@ static int check_password(struct slice password, struct auth_error *err)
 static int check_filter(struct slice filter, const char *field, struct auth_error *err)
 {
     if (mqtt_filter_valid(filter)) {
-        return 0;
+        size_t placeholders = permission_placeholders(filter);
+        if (placeholders <= PLACEHOLDERS_MAX && (placeholders == 0 || filter.n <= TEMPLATE_MAX)) {
+            return 0;
+        }
+        return auth_fail(err, -EINVAL, field,
+                         "a filter with %%c or %%u has %zu of them in %zu bytes, at most %d in %d",
+                         placeholders, filter.n, PLACEHOLDERS_MAX, TEMPLATE_MAX);
     }
     return auth_fail(err, -EINVAL, field,
                      "\"%.*s\" is no topic filter: '+' and '#' must be whole "
@@ -90,13 +106,10 @@ static int commit_user(struct change *c, struct auth_user *user)
     return rc;
 }
 
-static int check_new_user(struct slice name, struct slice password, const struct slice *allow,
-                          size_t allow_count, struct auth_error *err)
+static int check_new_user(struct slice name, const struct slice *allow, size_t allow_count,
+                          struct auth_error *err)
 {
     int rc = check_user_name(name, err);
-    if (rc == 0) {
-        rc = check_password(password, err);
-    }
     if (rc == 0 && allow_count > PERMISSIONS_MAX) {
         rc = auth_fail(err, -EINVAL, "allow", "%zu filters, at most %d", allow_count,
                        PERMISSIONS_MAX);
@@ -107,22 +120,19 @@ static int check_new_user(struct slice name, struct slice password, const struct
     return rc;
 }
 
-int auth_user_add(struct auth *a, struct slice instance, struct slice name, struct slice password,
-                  const struct slice *allow, size_t allow_count, struct auth_error *err)
+/* Takes over `cred`. */
+static int add_user(struct auth *a, struct slice instance, struct slice name,
+                    struct credential *cred, const struct slice *allow, size_t allow_count,
+                    struct auth_error *err)
 {
-    int rc = check_new_user(name, password, allow, allow_count, err);
-    if (rc != 0) {
-        return rc;
-    }
     struct permission *items = mem_new(allow_count, sizeof *items);
     for (size_t i = 0; i < allow_count; i++) {
         items[i] = (struct permission){.action = AUTH_BOTH, .filter = allow[i]};
     }
-    struct credential *cred = credential_new(a->password_key, password);
     struct auth_user *user = user_new(name, now_ms(), cred, items, allow_count);
     free(items);
     struct change c;
-    rc = change_begin(&c, a, instance, err);
+    int rc = change_begin(&c, a, instance, err);
     if (rc != 0) {
         entry_unref(&user->e);
         return rc;
@@ -136,6 +146,55 @@ int auth_user_add(struct auth *a, struct slice instance, struct slice name, stru
     }
     change_end(&c);
     return rc;
+}
+
+int auth_user_add(struct auth *a, struct slice instance, struct slice name, struct slice password,
+                  const struct slice *allow, size_t allow_count, struct auth_error *err)
+{
+    int rc = check_new_user(name, allow, allow_count, err);
+    if (rc == 0) {
+        rc = check_password(password, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    return add_user(a, instance, name, credential_new(a->password_key, password), allow,
+                    allow_count, err);
+}
+
+int auth_user_import(struct auth *a, struct slice instance, struct slice name, struct slice hash,
+                     const struct slice *allow, size_t allow_count, struct auth_error *err)
+{
+    struct foreign_hash h;
+    int rc = check_new_user(name, allow, allow_count, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const char *bad = foreign_parse(hash, &h);
+    if (bad != NULL) {
+        return auth_fail(err, -EINVAL, "passwordHash", "is none of Mosquitto's: %s", bad);
+    }
+    return add_user(a, instance, name, credential_import(&h), allow, allow_count, err);
+}
+
+void user_renew(struct auth *a, struct slice instance, const struct auth_user *user,
+                struct slice password)
+{
+    struct credential *cred = credential_renew(user->cred, a->password_key, password);
+    struct auth_user *now = NULL;
+    struct change c;
+    if (change_begin_user(&c, a, instance, user->e.name, &now, NULL) != 0) {
+        entry_unref(&cred->e);
+        return;
+    }
+    if (now->cred == user->cred) {
+        /* the next login tries again, and whoever runs the store has heard of it from others */
+        (void)commit_user(&c, user_new(now->e.name, now->e.created_ms, cred, now->rules->items,
+                                       now->rules->count));
+    } else {
+        entry_unref(&cred->e);
+    }
+    change_end(&c);
 }
 
 int auth_user_password(struct auth *a, struct slice instance, struct slice name,
@@ -226,39 +285,80 @@ int auth_user_each(struct auth *a, struct slice instance, auth_each_fn fn, void 
 
 /* ---- permissions ---- */
 
+/* Whose permissions change: a user, or what the policy has for everyone and for anonymous clients. */
+struct subject {
+    struct slice name;
+    const struct auth_user *now;
+};
+
+static const struct auth_user *subject_find(const struct auth_instance *inst, struct slice name)
+{
+    struct auth_user **of_policy = policy_subject(inst->policy, name);
+    return of_policy != NULL ? *of_policy : instance_user(inst, name);
+}
+
+static int change_begin_subject(struct change *c, struct auth *a, struct slice instance,
+                                struct subject *s, struct auth_error *err)
+{
+    struct auth_user *user = NULL;
+    if (!name_is_kept(s->name)) {
+        int rc = change_begin_user(c, a, instance, s->name, &user, err);
+        s->now = user;
+        return rc;
+    }
+    int rc = change_begin(c, a, instance, err);
+    s->now = rc == 0 ? subject_find(c->inst, s->name) : NULL;
+    return rc;
+}
+
+static int commit_subject_of_policy(struct change *c, const struct subject *s,
+                                    const struct permission *items, size_t count)
+{
+    struct buf v = {0};
+    struct auth_policy *next = policy_copy(c->inst->policy);
+    struct auth_user **at = policy_subject(next, s->name);
+    entry_unref(&(*at)->e);
+    *at = user_new(slice_str(""), 0, NULL, items, count);
+    settings_put_rules(&v, *at);
+    int rc = change_commit_policy(c, SETTING_RULES, s->name, &v, next);
+    buf_fini(&v);
+    return rc;
+}
+
 /* A copy of the user with another list of permissions; it shares the credential, so connections live on. */
-static int commit_permissions(struct change *c, const struct auth_user *user,
+static int commit_permissions(struct change *c, const struct subject *s,
                               const struct permission *items, size_t count)
 {
+    const struct auth_user *user = s->now;
+    if (user->cred == NULL) {
+        return commit_subject_of_policy(c, s, items, count);
+    }
     entry_ref(&user->cred->e);
     return commit_user(c, user_new(user->e.name, user->e.created_ms, user->cred, items, count));
 }
 
-static int check_action(enum auth_action action, struct auth_error *err)
+static int check_permission(const struct permission *p, struct auth_error *err)
 {
-    if (action == AUTH_PUBLISH || action == AUTH_SUBSCRIBE || action == AUTH_BOTH) {
-        return 0;
+    if (p->action != AUTH_PUBLISH && p->action != AUTH_SUBSCRIBE && p->action != AUTH_BOTH) {
+        return auth_fail(err, -EINVAL, "action", "must be \"publish\", \"subscribe\" or \"both\"");
     }
-    return auth_fail(err, -EINVAL, "action", "must be \"publish\", \"subscribe\" or \"both\"");
+    return check_filter(p->filter, "filter", err);
 }
 
 int auth_permission_add(struct auth *a, struct slice instance, struct slice name, bool deny,
                         enum auth_action action, struct slice filter, struct auth_error *err)
 {
-    struct auth_user *user = NULL;
     struct change c;
-    int rc = check_filter(filter, "filter", err);
+    struct subject s = {.name = name};
+    const struct permission p = {.deny = deny, .action = action, .filter = filter};
+    int rc = check_permission(&p, err);
     if (rc == 0) {
-        rc = check_action(action, err);
-    }
-    if (rc == 0) {
-        rc = change_begin_user(&c, a, instance, name, &user, err);
+        rc = change_begin_subject(&c, a, instance, &s, err);
     }
     if (rc != 0) {
         return rc;
     }
-    const struct ruleset *rs = user->rules;
-    struct permission p = {.deny = deny, .action = action, .filter = filter};
+    const struct ruleset *rs = s.now->rules;
     if (ruleset_find(rs, &p) < rs->count) {
         rc = auth_fail(err, -EEXIST, "filter", "the user has this permission");
     } else if (rs->count >= PERMISSIONS_MAX) {
@@ -266,9 +366,11 @@ int auth_permission_add(struct auth *a, struct slice instance, struct slice name
                        rs->count, PERMISSIONS_MAX);
     } else {
         struct permission *items = mem_new(rs->count + 1, sizeof *items);
-        memcpy(items, rs->items, rs->count * sizeof *items);
+        if (rs->count > 0) {
+            memcpy(items, rs->items, rs->count * sizeof *items);
+        }
         items[rs->count] = p;
-        rc = commit_permissions(&c, user, items, rs->count + 1);
+        rc = commit_permissions(&c, &s, items, rs->count + 1);
         free(items);
     }
     change_end(&c);
@@ -278,13 +380,13 @@ int auth_permission_add(struct auth *a, struct slice instance, struct slice name
 int auth_permission_delete(struct auth *a, struct slice instance, struct slice name, bool deny,
                            enum auth_action action, struct slice filter, struct auth_error *err)
 {
-    struct auth_user *user = NULL;
     struct change c;
-    int rc = change_begin_user(&c, a, instance, name, &user, err);
+    struct subject s = {.name = name};
+    int rc = change_begin_subject(&c, a, instance, &s, err);
     if (rc != 0) {
         return rc;
     }
-    const struct ruleset *rs = user->rules;
+    const struct ruleset *rs = s.now->rules;
     struct permission p = {.deny = deny, .action = action, .filter = filter};
     size_t at = ruleset_find(rs, &p);
     if (at == rs->count) {
@@ -293,10 +395,33 @@ int auth_permission_delete(struct auth *a, struct slice instance, struct slice n
         struct permission *items = mem_new(rs->count, sizeof *items);
         memcpy(items, rs->items, at * sizeof *items);
         memcpy(items + at, rs->items + at + 1, (rs->count - at - 1) * sizeof *items);
-        rc = commit_permissions(&c, user, items, rs->count - 1);
+        rc = commit_permissions(&c, &s, items, rs->count - 1);
         free(items);
     }
     change_end(&c);
+    return rc;
+}
+
+int auth_permission_set(struct auth *a, struct slice instance, struct slice name,
+                        const struct permission *items, size_t count, struct auth_error *err)
+{
+    struct change c;
+    struct subject s = {.name = name};
+    int rc = 0;
+    if (count > PERMISSIONS_MAX) {
+        return auth_fail(err, -EINVAL, "items", "%zu permissions, at most %d", count,
+                         PERMISSIONS_MAX);
+    }
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = check_permission(&items[i], err);
+    }
+    if (rc == 0) {
+        rc = change_begin_subject(&c, a, instance, &s, err);
+    }
+    if (rc == 0) {
+        rc = commit_permissions(&c, &s, items, count);
+        change_end(&c);
+    }
     return rc;
 }
 
@@ -305,7 +430,7 @@ int auth_permission_each(struct auth *a, struct slice instance, struct slice nam
 {
     struct auth_snapshot *s = snapshot_take(a);
     const struct auth_instance *inst = snapshot_instance(s, instance);
-    const struct auth_user *user = inst == NULL ? NULL : instance_user(inst, name);
+    const struct auth_user *user = inst == NULL ? NULL : subject_find(inst, name);
     for (size_t i = 0; user != NULL && i < user->rules->count; i++) {
         const struct permission *p = &user->rules->items[i];
         struct auth_permission item = {

@@ -53,4 +53,27 @@ static inline struct list *list_shift(struct list *head)
     return l;
 }
 
+/* Moves all of `from` to `to`, which is empty or not initialized. */
+static inline void list_take(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (!list_empty(from)) {
+        *to = *from;
+        to->next->prev = to->prev->next = to;
+        list_init(from);
+    }
+}
+
+/* Moves all of `first` to the beginning of `head`. */
+static inline void list_put_first(struct list *head, struct list *first)
+{
+    if (!list_empty(first)) {
+        first->prev->next = head->next;
+        head->next->prev = first->prev;
+        first->next->prev = head;
+        head->next = first->next;
+        list_init(first);
+    }
+}
+
 #endif

@@ -11,7 +11,8 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 void log_set_level(enum log_level level);
 
 /* `msg` is a constant sentence; `fmt` gives the ` key=value` pairs and may be "". Values with spaces
- * are to be written as key=\"%s\"; control characters and quotes in the result are escaped. */
+ * are to be written as key=\"%s\": quotes and backslashes in them are escaped, control characters shown as '?'. Conversions:
+ * %s %.*s %d %u and their long forms. */
 void log_line(enum log_level level, const char *msg, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,7 +1,11 @@
 /*
  * Retained messages as a tree of topic levels: a node's children are a ring of siblings, and every (parent, level) edge
  * stands in one hash table, so that a topic is found level by level and a wildcard walks only its branches.
- * A node lives while it holds a message or has children. One lock; copies under it are short.
+ * A node lives while it holds a message, has children, or a walk rests at it. One lock; copies under it are short.
+ *
+ * A walk goes a few steps at a time, and the tree changes between them. It pins the nodes that it goes on from: they keep
+ * their places, and what follows them is what follows then. Messages have stamps that grow, and a walk passes over those that
+ * are newer than itself: its subscriber gets them live.
  */
 #include "broker/retained.h"
 
@@ -21,9 +25,11 @@ struct node {
     struct node *parent;
     struct node *next; /* in its bucket */
     uint64_t hash;
-    uint8_t *message; /* topic, payload; NULL = none */
-    uint32_t topic_len, payload_len, level_len;
-    uint8_t qos;
+    struct message
+        *message;   /* NULL = none; its count is one, its flags are those of the node's topic */
+    uint64_t stamp; /* of the message: they grow */
+    uint32_t pins;  /* walks that rest here */
+    uint16_t level_len;
     uint8_t level[];
 };
 
@@ -31,7 +37,8 @@ struct retained {
     pthread_mutex_t lock;
     struct node **buckets;
     uint64_t mask, nodes;
-    _Atomic uint64_t count;
+    uint64_t stamp; /* of the newest message */
+    _Atomic uint64_t count, bytes;
     struct node *root; /* of all instances: its children are the instances' numbers */
 };
 
@@ -80,7 +87,7 @@ static struct node *edge_make(struct retained *r, struct node *parent, struct sl
     list_push(&parent->children, &n->sibling);
     n->parent = parent;
     n->hash = edge_hash(parent, level);
-    n->level_len = (uint32_t)level.n;
+    n->level_len = (uint16_t)level.n;
     if (level.n > 0) {
         memcpy(n->level, level.p, level.n);
     }
@@ -92,7 +99,7 @@ static struct node *edge_make(struct retained *r, struct node *parent, struct sl
 
 static void prune(struct retained *r, struct node *n)
 {
-    while (n != r->root && n->message == NULL && list_empty(&n->children)) {
+    while (n != r->root && n->message == NULL && n->pins == 0 && list_empty(&n->children)) {
         struct node *parent = n->parent;
         struct node **at = &r->buckets[n->hash & r->mask];
         while (*at != n) {
@@ -127,15 +134,20 @@ static struct node *topic_find(struct retained *r, uint32_t instance, struct sli
     return at;
 }
 
-static void node_store(struct node *n, struct slice topic, struct slice payload, uint8_t qos)
+static void node_clear(struct node *n)
 {
-    free(n->message);
-    n->message = mem_alloc(topic.n + payload.n);
-    memcpy(n->message, topic.p, topic.n);
-    memcpy(n->message + topic.n, payload.p, payload.n);
-    n->topic_len = (uint32_t)topic.n;
-    n->payload_len = (uint32_t)payload.n;
-    n->qos = qos;
+    if (n->message != NULL) {
+        message_unref(n->message);
+        n->message = NULL;
+    }
+}
+
+static void remove_message(struct retained *r, struct node *n)
+{
+    atomic_fetch_sub_explicit(&r->bytes, message_bytes(n->message), memory_order_relaxed);
+    node_clear(n);
+    prune(r, n);
+    atomic_fetch_sub_explicit(&r->count, 1, memory_order_relaxed);
 }
 
 static enum retained_result remove_locked(struct retained *r, uint32_t instance, struct slice topic)
@@ -144,160 +156,310 @@ static enum retained_result remove_locked(struct retained *r, uint32_t instance,
     if (n == NULL || n->message == NULL) {
         return RETAINED_NONE;
     }
-    free(n->message);
-    n->message = NULL;
-    prune(r, n);
-    atomic_fetch_sub_explicit(&r->count, 1, memory_order_relaxed);
+    remove_message(r, n);
     return RETAINED_REMOVED;
 }
 
-static enum retained_result store_locked(struct retained *r, uint32_t instance, struct slice topic,
-                                         struct slice payload, uint8_t qos, uint64_t max)
+static enum retained_result store_locked(struct retained *r, uint32_t instance,
+                                         const struct message_parts *m, uint64_t max)
 {
-    struct node *n = topic_find(r, instance, topic, false);
+    struct node *n = topic_find(r, instance, m->topic, false);
     bool fresh = n == NULL || n->message == NULL;
     if (fresh && max != 0 && retained_count(r) >= max) {
         return RETAINED_FULL;
     }
-    node_store(topic_find(r, instance, topic, true), topic, payload, qos);
+    n = topic_find(r, instance, m->topic, true);
+    uint64_t before = n->message == NULL ? 0 : message_bytes(n->message);
+    node_clear(n);
+    n->message = message_make(m);
+    n->stamp = ++r->stamp;
+    atomic_fetch_add_explicit(&r->bytes, message_bytes(n->message) - before, memory_order_relaxed);
     atomic_fetch_add_explicit(&r->count, fresh ? 1 : 0, memory_order_relaxed);
     return RETAINED_STORED;
 }
 
-enum retained_result retained_set(struct retained *r, uint32_t instance, struct slice topic,
-                                  struct slice payload, uint8_t qos, uint64_t max)
+enum retained_result retained_set(struct retained *r, uint32_t instance,
+                                  const struct message_parts *m, uint64_t max)
 {
     (void)pthread_mutex_lock(&r->lock);
-    enum retained_result result = payload.n == 0
-                                      ? remove_locked(r, instance, topic)
-                                      : store_locked(r, instance, topic, payload, qos, max);
+    enum retained_result result = m->payload.n == 0 ? remove_locked(r, instance, m->topic)
+                                                    : store_locked(r, instance, m, max);
     (void)pthread_mutex_unlock(&r->lock);
     return result;
 }
 
+bool retained_expire(struct retained *r, uint32_t instance, struct slice topic, uint64_t now_ms)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    struct node *n = topic_find(r, instance, topic, false);
+    bool over = n != NULL && n->message != NULL && message_expired(n->message->expires_ms, now_ms);
+    if (over) {
+        remove_message(r, n);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    return over;
+}
+
+/* ---- walks ---- */
+
 /* A '+' of the filter: the child that it stands for now, and the filter behind it. */
 struct branch {
-    const struct node *parent;
-    struct list *child;
+    struct node *parent, *child; /* child: NULL before the first */
     struct slice rest;
     bool more, first;
 };
 
-struct walk {
-    const struct retained *r;
-    retained_fn fn;
-    void *arg;
-    struct branch *branches; /* those that the walk is in, outermost first */
-    size_t count, cap;
+struct retained_walk {
+    struct retained *r;
+    uint64_t until;          /* newer messages came behind its beginning */
+    struct branch *branches; /* those that it is in, outermost first */
+    struct node **pins;      /* nodes that it will go on from, while it rests */
+    size_t count, cap, pin_count;
+    struct node *top,
+        *at; /* below a '#': its node, and the one visited last; NULL: not there, none yet */
+    struct node *found; /* has a message that was not taken yet */
+    bool first;         /* of top: names that begin with '$' are not meant */
+    bool begun, over;
+    uint32_t instance;
+    size_t filter_len;
+    uint8_t filter[];
 };
 
-static void give(const struct walk *w, struct node *n)
-{
-    if (n->message != NULL) {
-        w->fn(w->arg, slice_make(n->message, n->topic_len),
-              slice_make(n->message + n->topic_len, n->payload_len), n->qos);
-    }
-}
-
-static bool dollar(struct node *n)
+static bool dollar(const struct node *n)
 {
     return n->level_len > 0 && n->level[0] == '$';
 }
 
-/* The node and all below it; iterative, since a topic may have thousands of levels. */
-static void give_all(const struct walk *w, struct node *top, bool first)
+static struct node *node_of(struct list *l)
 {
-    struct node *n = top;
-    if (!first) {
-        give(w, n);
+    return LIST_ENTRY(l, struct node, sibling);
+}
+
+/* The next one below a '#', parents first; NULL behind the last. Without recursion: a topic may have thousands of levels. */
+static struct node *below_next(struct retained_walk *w)
+{
+    struct node *n = w->at;
+    if (n == NULL) {
+        w->at = w->top;
+        return w->top;
     }
+    struct list *down = n->children.next;
     for (;;) {
-        struct list *down = n->children.next;
-        while (down != &n->children && first && n == top &&
-               dollar(LIST_ENTRY(down, struct node, sibling))) {
+        while (down != &n->children && w->first && n == w->top && dollar(node_of(down))) {
             down = down->next; /* [MQTT-4.7.2-1] */
         }
-        while (down == &n->children) {
-            if (n == top) {
-                return;
-            }
-            down = n->sibling.next;
-            n = n->parent;
-            while (down != &n->children && first && n == top &&
-                   dollar(LIST_ENTRY(down, struct node, sibling))) {
-                down = down->next;
-            }
+        if (down != &n->children) {
+            w->at = node_of(down);
+            return w->at;
         }
-        n = LIST_ENTRY(down, struct node, sibling);
-        give(w, n);
+        if (n == w->top) {
+            w->top = w->at = NULL;
+            return NULL;
+        }
+        down = n->sibling.next;
+        n = n->parent;
     }
 }
 
-static void branch_put(struct walk *w, const struct node *parent, struct slice rest, bool more,
+static void branch_put(struct retained_walk *w, struct node *parent, struct slice rest, bool more,
                        bool first)
 {
     if (w->count == w->cap) {
-        w->cap = w->cap == 0 ? 16 : w->cap * 2;
+        w->cap = w->cap == 0 ? 4 : w->cap * 2;
         w->branches = mem_realloc(w->branches, w->cap * sizeof *w->branches);
     }
-    w->branches[w->count++] = (struct branch){.parent = parent,
-                                              .child = parent->children.next,
-                                              .rest = rest,
-                                              .more = more,
-                                              .first = first};
+    w->branches[w->count++] =
+        (struct branch){.parent = parent, .rest = rest, .more = more, .first = first};
 }
 
-/* Follows the filter from `at` to its end, or to its next '+'. */
-static void follow(struct walk *w, struct node *at, struct slice rest, bool more, bool first)
+/* Follows the filter from `at` to its end, which is returned, or to its next wildcard: NULL, as where nothing is. */
+static struct node *follow(struct retained_walk *w, struct node *at, struct slice rest, bool more,
+                           bool first)
 {
     struct slice level;
     while (mqtt_level_next(&rest, &more, &level)) {
         if (slice_eq(level, slice_str("#"))) {
-            give_all(w, at, first);
-            return;
+            w->top = at;
+            w->at = NULL;
+            w->first = first;
+            return NULL;
         }
         if (slice_eq(level, slice_str("+"))) {
             branch_put(w, at, rest, more, first);
-            return;
+            return NULL;
         }
         at = edge_find(w->r, at, level);
         if (at == NULL) {
-            return;
+            return NULL;
         }
         first = false;
     }
-    give(w, at);
+    return at;
 }
 
-/* Without recursion: a topic may have 32,768 levels. */
-static void match(struct walk *w, struct node *top, struct slice filter)
+static struct node *walk_begin(struct retained_walk *w)
 {
-    follow(w, top, filter, true, true);
-    while (w->count > 0) {
-        struct branch *b = &w->branches[w->count - 1];
-        if (b->child == &b->parent->children) {
-            w->count--;
-            continue;
+    struct node *top = edge_find(w->r, w->r->root, instance_level(&w->instance));
+    w->begun = true;
+    return top == NULL ? NULL : follow(w, top, slice_make(w->filter, w->filter_len), true, true);
+}
+
+/* One step of the innermost '+'. */
+static struct node *branch_next(struct retained_walk *w)
+{
+    struct branch *b = &w->branches[w->count - 1];
+    struct list *next = b->child == NULL ? b->parent->children.next : b->child->sibling.next;
+    if (next == &b->parent->children) {
+        w->count--;
+        return NULL;
+    }
+    b->child = node_of(next);
+    if (b->first && dollar(b->child)) { /* [MQTT-4.7.2-1] */
+        return NULL;
+    }
+    return follow(w, b->child, b->rest, b->more, false);
+}
+
+/* The next node that matches and has a message. NULL: none is left (w->over), or *steps have been made. */
+static struct node *walk_next(struct retained_walk *w, uint32_t *steps)
+{
+    while (*steps > 0 && !w->over) {
+        struct node *n = NULL;
+        (*steps)--;
+        if (!w->begun) {
+            n = walk_begin(w);
+        } else if (w->top != NULL) {
+            n = below_next(w);
+            if (n != NULL && n == w->top && w->first) {
+                n = NULL; /* '#' alone: no topic is empty */
+            }
+        } else if (w->count > 0) {
+            n = branch_next(w);
+        } else {
+            w->over = true;
         }
-        struct node *n = LIST_ENTRY(b->child, struct node, sibling);
-        b->child = b->child->next;
-        if (!b->first || !dollar(n)) { /* [MQTT-4.7.2-1] */
-            follow(w, n, b->rest, b->more, false);
+        if (n != NULL && n->message != NULL && n->stamp <= w->until) {
+            return n;
         }
+    }
+    return NULL;
+}
+
+static void pin(struct retained_walk *w, struct node *n)
+{
+    if (n != NULL) {
+        n->pins++;
+        w->pins[w->pin_count++] = n;
     }
 }
 
-void retained_each(struct retained *r, uint32_t instance, struct slice filter, retained_fn fn,
-                   void *arg)
+static void unpin(struct retained *r, struct node **pins, size_t count)
 {
-    struct walk w = {.r = r, .fn = fn, .arg = arg};
+    for (size_t i = 0; i < count; i++) {
+        pins[i]->pins--;
+        prune(r, pins[i]);
+    }
+    free(pins);
+}
+
+/* What it goes on from stays, though it may become empty, until the next time. */
+static void walk_rest(struct retained_walk *w)
+{
+    struct node **before = w->pins;
+    size_t count = w->pin_count;
+    w->pins = NULL;
+    w->pin_count = 0;
+    if (!w->over) {
+        w->pins = mem_alloc((w->count + 2) * sizeof(struct node *));
+        pin(w, w->found);
+        pin(w, w->at != NULL ? w->at : w->top);
+        for (size_t i = 0; i < w->count; i++) {
+            pin(w, w->branches[i].child != NULL ? w->branches[i].child : w->branches[i].parent);
+        }
+    }
+    unpin(w->r, before, count);
+}
+
+static void give(struct retained_walk *w, uint32_t *steps, retained_fn fn, void *arg)
+{
+    for (;;) {
+        if (w->found == NULL) {
+            w->found = walk_next(w, steps);
+        }
+        if (w->found == NULL) {
+            break;
+        }
+        const struct node *n = w->found;
+        struct message_parts m;
+        if (n->message != NULL && n->stamp <= w->until) { /* still */
+            message_parts(n->message, &m);
+            if (!fn(arg, &m)) {
+                break;
+            }
+        }
+        w->found = NULL;
+    }
+}
+
+struct retained_walk *retained_walk_new(struct retained *r, uint32_t instance, struct slice filter,
+                                        uint32_t *steps)
+{
+    struct retained_walk *w = mem_new(1, sizeof *w + filter.n);
+    w->r = r;
+    w->instance = instance;
+    w->filter_len = filter.n;
+    memcpy(w->filter, filter.p, filter.n);
     (void)pthread_mutex_lock(&r->lock);
-    struct node *top = edge_find(r, r->root, instance_level(&instance));
-    if (top != NULL) {
-        match(&w, top, filter);
+    w->until = r->stamp;
+    w->found = walk_next(w, steps);
+    walk_rest(w);
+    (void)pthread_mutex_unlock(&r->lock);
+    if (w->over) {
+        retained_walk_free(w);
+        w = NULL;
+    }
+    return w;
+}
+
+bool retained_walk_step(struct retained_walk *w, uint32_t *steps, retained_fn fn, void *arg)
+{
+    (void)pthread_mutex_lock(&w->r->lock);
+    give(w, steps, fn, arg);
+    walk_rest(w);
+    (void)pthread_mutex_unlock(&w->r->lock);
+    return w->over;
+}
+
+void retained_walk_free(struct retained_walk *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    (void)pthread_mutex_lock(&w->r->lock);
+    unpin(w->r, w->pins, w->pin_count);
+    (void)pthread_mutex_unlock(&w->r->lock);
+    free(w->branches);
+    free(w);
+}
+
+bool retained_get(struct retained *r, uint32_t instance, struct slice topic, retained_fn fn,
+                  void *arg)
+{
+    struct message_parts m;
+    (void)pthread_mutex_lock(&r->lock);
+    const struct node *n = topic_find(r, instance, topic, false);
+    bool found = n != NULL && n->message != NULL;
+    if (found) {
+        message_parts(n->message, &m);
+        (void)fn(arg, &m);
     }
     (void)pthread_mutex_unlock(&r->lock);
-    free(w.branches);
+    return found;
+}
+
+uint64_t retained_bytes(const struct retained *r)
+{
+    return atomic_load_explicit(&r->bytes, memory_order_relaxed);
 }
 
 uint64_t retained_count(const struct retained *r)
@@ -325,7 +487,7 @@ void retained_free(struct retained *r)
         struct node *n = r->buckets[i];
         while (n != NULL) {
             struct node *next = n->next;
-            free(n->message);
+            node_clear(n);
             free(n);
             n = next;
         }

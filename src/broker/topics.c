@@ -14,6 +14,9 @@
  * any filter ends in it or any edge leaves it; making or unmaking a wildcard node raises the version before a
  * cached pointer could dangle (the version is read before the tree, and caches are dropped when it moved).
  *
+ * Groups of shared subscriptions hang at the node of their filter; a node with groups only is found, too, but names no
+ * loop.
+ *
  * Masks: node->loops has bit l when loop l has subscribers. A loop sets its bit after its list is filled and
  * clears it under the lock, where the last one out retires the node.
  */
@@ -28,7 +31,7 @@
 #include "base/mem.h"
 #include "mqtt/topic.h"
 
-enum { CACHE_SLOTS = 4096, CACHE_TOPIC_MAX = 256, MATCH_MAX_FAST = 64 };
+enum { CACHE_SLOTS = 4096, CACHE_TOPIC_MAX = 256, CACHE_NODES_MAX = 1024 };
 
 struct sub_list {
     struct topic_sub **subs;
@@ -40,7 +43,8 @@ struct topic_node {
     uint64_t hash;
     struct topic_node *parent; /* tree nodes only; the roots have none */
     _Atomic uint64_t loops;
-    uint32_t edges; /* children; under the lock */
+    _Atomic(struct share_group *) shares; /* NULL: none; changed under the lock */
+    uint32_t edges;                       /* children; under the lock */
     uint32_t instance;
     uint32_t key_len;
     bool in_tree;
@@ -82,6 +86,9 @@ struct loop_part {
     uint32_t list_cap;
     struct topic_node **found;
     uint32_t found_count, found_cap;
+    uint32_t steps; /* of the match under way */
+    struct share_group **shares;
+    uint32_t share_cap;
 };
 
 struct topics {
@@ -90,7 +97,9 @@ struct topics {
     pthread_mutex_t lock;
     _Atomic(struct table *) exact, edges;
     _Atomic uint64_t wild_version;
-    _Atomic uint64_t wild_nodes, count;
+    _Atomic uint64_t wild_nodes, count, shared;
+    struct share_group **groups; /* buckets; under the lock. A node may have any number of groups */
+    uint64_t groups_mask, group_count;
     struct loop_part part[];
 };
 
@@ -113,10 +122,14 @@ static uint64_t exact_hash(uint32_t instance, uint64_t filter_hash)
     return filter_hash ^ ((uint64_t)instance * UINT64_C(0x9E3779B97F4A7C15));
 }
 
+/* A node's address is a multiple of its size, and a million parents may each have the same level below them: without the
+ * mixing the low bits, which choose the slot, would hardly differ. */
 static uint64_t edge_hash(uint32_t instance, const struct topic_node *parent, struct slice level)
 {
     uint64_t from = parent == NULL ? instance : (uint64_t)(uintptr_t)parent;
-    return hash64(level) ^ (from * UINT64_C(0x9E3779B97F4A7C15));
+    uint64_t h = hash64(level) ^ (from * UINT64_C(0x9E3779B97F4A7C15));
+    h = (h ^ h >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+    return h ^ h >> 32;
 }
 
 static bool node_is(const struct topic_node *n, uint64_t hash, uint32_t instance,
@@ -217,7 +230,8 @@ static void node_free(struct qsbr_item *item)
 
 static bool node_unused(const struct topic_node *n)
 {
-    return atomic_load_explicit(&n->loops, memory_order_relaxed) == 0 && n->edges == 0;
+    return atomic_load_explicit(&n->loops, memory_order_relaxed) == 0 && n->edges == 0 &&
+           atomic_load_explicit(&n->shares, memory_order_relaxed) == NULL;
 }
 
 /* Under the lock: unmakes the node, and its parents, when nothing holds them. */
@@ -296,12 +310,160 @@ static uint64_t loop_bit(unsigned loop)
     return UINT64_C(1) << loop;
 }
 
-void topics_add(struct topics *t, unsigned loop, uint32_t instance, struct slice filter,
-                struct topic_sub *sub)
+static struct topic_node *node_get(struct topics *t, uint32_t instance, struct slice filter)
+{
+    return mqtt_filter_is_wild(filter) ? tree_get(t, instance, filter)
+                                       : exact_get(t, instance, filter);
+}
+
+/* ---- shared ones, under the lock ---- */
+
+static struct share_group **group_bucket(struct topics *t, uint64_t hash)
+{
+    return &t->groups[hash & t->groups_mask];
+}
+
+static void group_index(struct topics *t, struct share_group *g)
+{
+    struct share_group **bucket = group_bucket(t, g->hash);
+    g->bucket_next = *bucket;
+    *bucket = g;
+}
+
+static void groups_grow(struct topics *t)
+{
+    struct share_group **old = t->groups;
+    uint64_t slots = t->groups_mask + 1;
+    t->groups = mem_new(slots * 2, sizeof(struct share_group *));
+    t->groups_mask = slots * 2 - 1;
+    for (uint64_t i = 0; i < slots; i++) {
+        struct share_group *g = old[i];
+        while (g != NULL) {
+            struct share_group *next = g->bucket_next;
+            group_index(t, g);
+            g = next;
+        }
+    }
+    free(old);
+}
+
+static void group_link(struct topics *t, struct share_group *g)
+{
+    struct topic_node *n = g->node;
+    struct share_group *first = atomic_load_explicit(&n->shares, memory_order_relaxed);
+    atomic_store(&g->next, first);
+    if (first != NULL) {
+        first->prev = g;
+    } else if (n->in_tree) {
+        atomic_fetch_add(&t->wild_version, 1); /* caches hold the nodes with subscribers */
+    }
+    atomic_store_explicit(&n->shares, g, memory_order_release);
+    if (t->group_count++ > t->groups_mask) {
+        groups_grow(t);
+    }
+    group_index(t, g);
+}
+
+static struct share_group *group_get(struct topics *t, struct topic_node *n, struct slice whole)
+{
+    uint64_t hash = hash64(whole);
+    struct share_group *g = *group_bucket(t, hash);
+    while (g != NULL &&
+           (g->hash != hash || g->node != n || !slice_eq(share_group_filter(g), whole))) {
+        g = g->bucket_next;
+    }
+    if (g == NULL) {
+        g = share_group_new(whole, n);
+        group_link(t, g);
+    }
+    return g;
+}
+
+static void group_unlink(struct topics *t, struct share_group *g)
+{
+    struct topic_node *n = g->node;
+    struct share_group **at = group_bucket(t, g->hash);
+    while (*at != g) {
+        at = &(*at)->bucket_next;
+    }
+    *at = g->bucket_next;
+    t->group_count--;
+    struct share_group *next =
+        atomic_load(&g->next); /* which stays: somebody may be reading here */
+    atomic_store(g->prev == NULL ? &n->shares : &g->prev->next, next);
+    if (next != NULL) {
+        next->prev = g->prev;
+    } else if (g->prev == NULL && n->in_tree) {
+        atomic_fetch_add(&t->wild_version, 1);
+    }
+    node_prune(t, n);
+}
+
+static void share_add(struct topics *t, unsigned loop, uint32_t instance, struct slice whole,
+                      struct topic_sub *sub)
+{
+    struct slice name, filter;
+    bool valid = mqtt_filter_shared(whole, &name, &filter);
+    assert(valid);
+    (void)pthread_mutex_lock(&t->lock);
+    struct share_group *g = group_get(t, node_get(t, instance, filter), whole);
+    sub->member = share_join(t->qsbr, g, loop, sub, false);
+    sub->flags |= SUB_SHARED;
+    qsbr_reclaim(t->qsbr);
+    (void)pthread_mutex_unlock(&t->lock);
+    atomic_fetch_add_explicit(&t->shared, 1, memory_order_relaxed);
+}
+
+static void share_remove(struct topics *t, struct topic_sub *sub)
+{
+    struct share_member *m = sub->member;
+    sub->member = NULL;
+    (void)pthread_mutex_lock(&t->lock);
+    share_leave(m);
+    if (share_group_empty(m->group)) {
+        group_unlink(t, m->group);
+    }
+    if (share_unhold(m)) {
+        share_retire(t->qsbr, m);
+    }
+    qsbr_reclaim(t->qsbr);
+    (void)pthread_mutex_unlock(&t->lock);
+    atomic_fetch_sub_explicit(&t->shared, 1, memory_order_relaxed);
+}
+
+void topics_share_here(struct topics *t, struct topic_sub *sub, bool here)
+{
+    (void)pthread_mutex_lock(&t->lock);
+    share_move(t->qsbr, sub->member, here);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+void topics_share_filter(struct topics *t, struct topic_sub *sub, bool filtered,
+                         struct share_reader *reader)
+{
+    (void)pthread_mutex_lock(&t->lock);
+    share_filter(t->qsbr, sub->member, filtered, reader);
+    qsbr_reclaim(t->qsbr);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+void topics_share_release(struct topics *t, struct share_member *m)
+{
+    if (share_unhold(m)) {
+        (void)pthread_mutex_lock(&t->lock);
+        share_retire(t->qsbr, m);
+        (void)pthread_mutex_unlock(&t->lock);
+    }
+}
+
+/* ---- for one session each ---- */
+
+static void node_add(struct topics *t, unsigned loop, uint32_t instance, struct slice filter,
+                     struct topic_sub *sub)
 {
     bool wild = mqtt_filter_is_wild(filter);
     (void)pthread_mutex_lock(&t->lock);
-    struct topic_node *n = wild ? tree_get(t, instance, filter) : exact_get(t, instance, filter);
+    struct topic_node *n = node_get(t, instance, filter);
     sub->node = n;
     list_put(&n->list[loop], sub);
     uint64_t before = atomic_fetch_or_explicit(&n->loops, loop_bit(loop), memory_order_release);
@@ -311,10 +473,9 @@ void topics_add(struct topics *t, unsigned loop, uint32_t instance, struct slice
     }
     qsbr_reclaim(t->qsbr);
     (void)pthread_mutex_unlock(&t->lock);
-    atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed);
 }
 
-void topics_remove(struct topics *t, unsigned loop, struct topic_sub *sub)
+static void node_remove(struct topics *t, unsigned loop, struct topic_sub *sub)
 {
     struct topic_node *n = sub->node;
     struct sub_list *l = &n->list[loop];
@@ -323,7 +484,6 @@ void topics_remove(struct topics *t, unsigned loop, struct topic_sub *sub)
     last->index = sub->index;
     l->subs[sub->index] = last;
     sub->node = NULL;
-    atomic_fetch_sub_explicit(&t->count, 1, memory_order_relaxed);
     if (l->count > 0) {
         return;
     }
@@ -339,8 +499,33 @@ void topics_remove(struct topics *t, unsigned loop, struct topic_sub *sub)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
-struct slice topic_node_filter(const struct topic_node *n)
+void topics_add(struct topics *t, unsigned loop, uint32_t instance, struct slice filter,
+                struct topic_sub *sub)
 {
+    if (mqtt_filter_is_shared(filter)) {
+        share_add(t, loop, instance, filter, sub);
+    } else {
+        node_add(t, loop, instance, filter, sub);
+    }
+    atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed);
+}
+
+void topics_remove(struct topics *t, unsigned loop, struct topic_sub *sub)
+{
+    if ((sub->flags & SUB_SHARED) != 0) {
+        share_remove(t, sub);
+    } else {
+        node_remove(t, loop, sub);
+    }
+    atomic_fetch_sub_explicit(&t->count, 1, memory_order_relaxed);
+}
+
+struct slice topic_sub_filter(const struct topic_sub *sub)
+{
+    if ((sub->flags & SUB_SHARED) != 0) {
+        return share_group_filter(sub->member->group);
+    }
+    const struct topic_node *n = sub->node;
     return n->in_tree ? slice_make(n->filter, n->filter_len) : slice_make(n->key, n->key_len);
 }
 
@@ -348,7 +533,8 @@ struct slice topic_node_filter(const struct topic_node *n)
 
 static void found_put(struct loop_part *p, struct topic_node *n)
 {
-    if (n == NULL || atomic_load_explicit(&n->loops, memory_order_acquire) == 0) {
+    if (n == NULL || (atomic_load_explicit(&n->loops, memory_order_acquire) == 0 &&
+                      atomic_load_explicit(&n->shares, memory_order_acquire) == NULL)) {
         return;
     }
     if (p->found_count == p->found_cap) {
@@ -406,21 +592,16 @@ static void tree_match(struct topics *t, struct loop_part *p, uint32_t instance,
 {
     way_put(p, NULL, topic, true);
     while (p->way_count > 0) {
+        p->steps++;
         tree_step(t, p, instance, p->ways[--p->way_count]);
     }
 }
 
-static void cache_fill(struct topics *t, struct loop_part *p, struct cache_entry *e,
-                       uint32_t instance, struct slice topic, uint64_t hash)
+static void cache_fill(const struct loop_part *p, struct cache_entry *e, struct slice topic)
 {
-    e->version = atomic_load(&t->wild_version);
-    e->hash = hash;
-    e->instance = instance;
-    e->topic_len = (uint32_t)topic.n;
     free(e->topic);
     e->topic = (uint8_t *)mem_strndup(topic.p, topic.n);
-    p->found_count = 0;
-    tree_match(t, p, instance, topic);
+    e->topic_len = (uint32_t)topic.n;
     e->loops = 0;
     for (uint32_t i = 0; i < p->found_count; i++) {
         e->loops |= atomic_load_explicit(&p->found[i]->loops, memory_order_relaxed);
@@ -434,19 +615,37 @@ static void cache_fill(struct topics *t, struct loop_part *p, struct cache_entry
     }
 }
 
+static bool cache_hit(const struct topics *t, const struct cache_entry *e, uint32_t instance,
+                      struct slice topic, uint64_t hash)
+{
+    return e->topic != NULL && e->hash == hash && e->instance == instance &&
+           e->version == atomic_load_explicit(&t->wild_version, memory_order_acquire) &&
+           slice_eq(slice_make(e->topic, e->topic_len), topic);
+}
+
+/* What is too large for it, by its topic or by what matches, has one slot behind the others: publishers choose the topics. */
 static struct cache_entry *cache_get(struct topics *t, struct loop_part *p, uint32_t instance,
                                      struct slice topic, uint64_t hash)
 {
     if (p->cache == NULL) {
-        p->cache = mem_new(CACHE_SLOTS, sizeof *p->cache);
+        p->cache = mem_new(CACHE_SLOTS + 1, sizeof *p->cache);
     }
     struct cache_entry *e = &p->cache[(hash ^ instance) & (CACHE_SLOTS - 1)];
-    bool hit = e->topic != NULL && e->hash == hash && e->instance == instance &&
-               e->version == atomic_load_explicit(&t->wild_version, memory_order_acquire) &&
-               slice_eq(slice_make(e->topic, e->topic_len), topic);
-    if (!hit) {
-        cache_fill(t, p, e, instance, topic, hash);
+    struct cache_entry *large = &p->cache[CACHE_SLOTS];
+    if (cache_hit(t, e, instance, topic, hash)) {
+        return e;
     }
+    if (cache_hit(t, large, instance, topic, hash)) {
+        return large;
+    }
+    uint64_t version = atomic_load(&t->wild_version); /* before the match */
+    p->found_count = 0;
+    tree_match(t, p, instance, topic);
+    e = topic.n > CACHE_TOPIC_MAX || p->found_count > CACHE_NODES_MAX ? large : e;
+    e->version = version;
+    e->hash = hash;
+    e->instance = instance;
+    cache_fill(p, e, topic);
     return e;
 }
 
@@ -462,6 +661,18 @@ static void lists_put(struct loop_part *p, uint32_t *count, const struct sub_lis
     p->lists[(*count)++] = (struct topics_list){.subs = l->subs, .count = l->count};
 }
 
+static void shares_put(struct loop_part *p, uint32_t *count, const struct topic_node *n)
+{
+    struct share_group *g = atomic_load_explicit(&n->shares, memory_order_acquire);
+    for (; g != NULL; g = atomic_load_explicit(&g->next, memory_order_acquire)) {
+        if (*count == p->share_cap) {
+            p->share_cap = p->share_cap == 0 ? 8 : p->share_cap * 2;
+            p->shares = mem_realloc(p->shares, p->share_cap * sizeof(struct share_group *));
+        }
+        p->shares[(*count)++] = g;
+    }
+}
+
 void topics_match(struct topics *t, unsigned loop, uint32_t instance, struct slice topic,
                   uint64_t hash, struct topics_match *out)
 {
@@ -469,23 +680,33 @@ void topics_match(struct topics *t, unsigned loop, uint32_t instance, struct sli
     struct table *table = atomic_load_explicit(&t->exact, memory_order_acquire);
     struct topic_node *n = table_find(table, exact_hash(instance, hash), instance, NULL, topic);
     *out = (struct topics_match){0};
+    p->steps = 0;
     if (n != NULL) {
         out->loops = atomic_load_explicit(&n->loops, memory_order_acquire);
         lists_put(p, &out->count, &n->list[loop]);
+        shares_put(p, &out->share_count, n);
     }
     if (atomic_load_explicit(&t->wild_nodes, memory_order_acquire) > 0) {
         struct cache_entry *e = cache_get(t, p, instance, topic, hash);
         out->loops |= e->loops;
         for (uint32_t i = 0; i < e->count; i++) {
             lists_put(p, &out->count, &e->nodes[i]->list[loop]);
+            shares_put(p, &out->share_count, e->nodes[i]);
         }
     }
+    out->steps = p->steps;
     out->lists = p->lists;
+    out->shares = p->shares;
 }
 
 uint64_t topics_count(const struct topics *t)
 {
     return atomic_load_explicit(&t->count, memory_order_relaxed);
+}
+
+uint64_t topics_shared_count(const struct topics *t)
+{
+    return atomic_load_explicit(&t->shared, memory_order_relaxed);
 }
 
 /* ---- life ---- */
@@ -503,12 +724,14 @@ struct topics *topics_new(unsigned loops, struct qsbr *q)
     (void)pthread_mutex_init(&t->lock, NULL);
     atomic_init(&t->exact, table_new(64));
     atomic_init(&t->edges, table_new(64));
+    t->groups = mem_new(64, sizeof(struct share_group *));
+    t->groups_mask = 63;
     return t;
 }
 
 static void cache_free(struct cache_entry *cache)
 {
-    for (size_t i = 0; cache != NULL && i < CACHE_SLOTS; i++) {
+    for (size_t i = 0; cache != NULL && i <= CACHE_SLOTS; i++) {
         free(cache[i].topic);
         free(cache[i].nodes);
     }
@@ -525,9 +748,11 @@ void topics_free(struct topics *t)
         free(t->part[l].lists);
         free(t->part[l].found);
         free(t->part[l].ways);
+        free(t->part[l].shares);
     }
     free(atomic_load(&t->exact));
     free(atomic_load(&t->edges));
+    free(t->groups);
     (void)pthread_mutex_destroy(&t->lock);
     free(t);
 }

@@ -33,7 +33,12 @@
     OPTION(ONLINE, "online", NULL, "only devices that are connected")                              \
     OPTION(OFFLINE, "offline", NULL, "only devices that are not connected")                        \
     OPTION(PASSWORD_STDIN, "password-stdin", NULL, "read the password from standard input")        \
-    OPTION(ALLOW, "allow", "FILTER", "may publish and subscribe here; may be given again")
+    OPTION(ALLOW, "allow", "FILTER", "may publish and subscribe here; may be given again")         \
+    OPTION(OUT, "out", "FILE", "write the configuration here instead of standard output")          \
+    OPTION(SETTINGS_OUT, "settings-out", "FILE", "write users and permissions here")               \
+    OPTION(APPLY, "apply", NULL, "give users and permissions to a running broker")                 \
+    OPTION(FORCE, "force", NULL, "write over files that exist")                                    \
+    OPTION(REPLACE, "replace", NULL, "make users that exist anew, with the imported password")
 
 enum cli_option {
 #define OPTION(sym, name, value, help) OPT_##sym,

@@ -15,6 +15,9 @@
 #define DEVICES_OPTIONS                                                                            \
     (CLI_BIT(OPT_PREFIX) | CLI_BIT(OPT_GROUP) | CLI_BIT(OPT_ONLINE) | CLI_BIT(OPT_OFFLINE) |       \
      CLI_BIT(OPT_LIMIT) | CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL))
+#define IMPORT_OPTIONS                                                                             \
+    (CLI_BIT(OPT_OUT) | CLI_BIT(OPT_SETTINGS_OUT) | CLI_BIT(OPT_APPLY) | CLI_BIT(OPT_FORCE) |      \
+     CLI_BIT(OPT_REPLACE))
 #define LIST_OPTIONS (CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL))
 
 static const struct cli_command commands[] = {
@@ -31,14 +34,27 @@ static const struct cli_command commands[] = {
      "list the devices that are known", 0, 0, DEVICES_OPTIONS, cli_devices, cli_devices_check},
     {"kick", NULL, "CLIENT_ID | --group G --device D", "close a device's connection", 0, 1,
      DEVICE_OPTIONS, cli_kick, cli_device_check},
+    {"reload", NULL, "[--json]",
+     "read the configuration again: what changed, and what needs a restart", 0, 0,
+     CLI_BIT(OPT_JSON), cli_reload, NULL},
+    {"import", "mosquitto",
+     "MOSQUITTO.CONF [--out FILE] [--settings-out FILE] [--apply] [--force] [--replace]",
+     "make a configuration, users and permissions of Mosquitto's files; a report tells what became of every line",
+     1, 1, IMPORT_OPTIONS, cli_import_mosquitto, NULL},
+    {"import", "settings", "FILE [--replace]",
+     "give users and permissions of an import to a running broker", 1, 1, CLI_BIT(OPT_REPLACE),
+     cli_import_settings, NULL},
     {"instance", "list", "[--json] [--local]", "list the instances", 0, 0, LIST_OPTIONS,
      cli_instance_list, NULL},
     {"instance", "show", "[NAME] [--json]", "show an instance and its settings", 0, 1,
      CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL), cli_instance_show, NULL},
     {"instance", "set", "NAME KEY VALUE",
-     "change client_id (any, grouped), topics (open, declared), on_denied (close, refuse) or "
-     "allow_anonymous (true, false)",
+     "change client_id (any, grouped), topics (open, declared), on_denied (close, refuse), "
+     "subscriptions (covered, filtered) or allow_anonymous (true, false)",
      3, 3, 0, cli_instance_set, NULL},
+    {"bridge", "list", "[--json] [--local]",
+     "list the bridges to other brokers: connected or not, since when, and the last error", 0, 0,
+     LIST_OPTIONS, cli_bridge_list, NULL},
     {"group", "add", "GID", "create a group: GID_… or GID-…", 1, 1, 0, cli_group_add, NULL},
     {"group", "list", "[--json]", "list the groups", 0, 0, LIST_OPTIONS, cli_group_list, NULL},
     {"group", "delete", "GID", "delete a group", 1, 1, 0, cli_group_delete, NULL},
@@ -56,8 +72,9 @@ static const struct cli_command commands[] = {
     {"user", "delete", "NAME", "delete a user; its connections end", 1, 1, 0, cli_user_delete,
      NULL},
     {"permission", "add", "NAME allow|deny publish|subscribe|both FILTER",
-     "give a user a permission: deny beats allow, no match is denied", 4, 4, 0, cli_permission_add,
-     cli_permission_check},
+     "give a user (* for everyone, $anonymous for clients without a user name) a permission: deny beats allow, no "
+     "match is denied; %c in FILTER is the client ID, %u the user name",
+     4, 4, 0, cli_permission_add, cli_permission_check},
     {"permission", "list", "NAME [--json]", "list a user's permissions", 1, 1, LIST_OPTIONS,
      cli_permission_list, NULL},
     {"permission", "delete", "NAME allow|deny publish|subscribe|both FILTER",
@@ -255,8 +272,9 @@ static int run(const struct cli_command *c, int argc, char **argv)
         check(c, &a, problem, sizeof problem) != 0) {
         return wrong_usage(c, problem);
     }
-    struct cli_http *h = cli_http_new(&a);
-    if (h == NULL) {
+    bool asks = (c->options & CLI_BIT(OPT_APPLY)) == 0 || cli_has(&a, OPT_APPLY);
+    struct cli_http *h = asks ? cli_http_new(&a) : NULL;
+    if (asks && h == NULL) {
         return CLI_FAILED;
     }
     int status = c->run(h, &a);

@@ -45,12 +45,18 @@ int cli_kick(struct cli_http *h, const struct cli_args *a);
 int cli_instance_list(struct cli_http *h, const struct cli_args *a);
 int cli_instance_show(struct cli_http *h, const struct cli_args *a);
 int cli_instance_set(struct cli_http *h, const struct cli_args *a);
+int cli_bridge_list(struct cli_http *h, const struct cli_args *a);
 int cli_group_add(struct cli_http *h, const struct cli_args *a);
 int cli_group_list(struct cli_http *h, const struct cli_args *a);
 int cli_group_delete(struct cli_http *h, const struct cli_args *a);
 int cli_topic_add(struct cli_http *h, const struct cli_args *a);
 int cli_topic_list(struct cli_http *h, const struct cli_args *a);
 int cli_topic_delete(struct cli_http *h, const struct cli_args *a);
+/* import.c; `h` is NULL where no broker is asked */
+int cli_import_mosquitto(struct cli_http *h, const struct cli_args *a);
+int cli_import_settings(struct cli_http *h, const struct cli_args *a);
+/* broker.c */
+int cli_reload(struct cli_http *h, const struct cli_args *a);
 /* users.c */
 int cli_password_check(const struct cli_args *a, char *problem, size_t size);
 int cli_user_add(struct cli_http *h, const struct cli_args *a);

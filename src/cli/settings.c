@@ -7,7 +7,8 @@
 
 /* ---- instances ---- */
 
-static const char *const setting_names[] = {"client_id", "topics", "on_denied", "allow_anonymous"};
+static const char *const setting_names[] = {"client_id", "topics", "on_denied", "subscriptions",
+                                            "allow_anonymous"};
 enum { SETTINGS = sizeof setting_names / sizeof setting_names[0] };
 
 static const char *setting_text(const json_t *instance, const char *name)

@@ -54,7 +54,7 @@ void mqtt_encode_connect(struct buf *out, const struct mqtt_connect *c)
 {
     struct buf body = {0};
     put_binary(&body, slice_str(c->version == MQTT_V31 ? "MQIsdp" : "MQTT"));
-    buf_put_u8(&body, (uint8_t)c->version);
+    buf_put_u8(&body, (uint8_t)((unsigned)c->version | (c->bridge ? MQTT_LEVEL_BRIDGE : 0)));
     buf_put_u8(&body, connect_flags(c));
     put_u16(&body, c->keepalive);
     put_props(&body, c->version, MQTT_CONNECT, &c->props);

@@ -121,7 +121,7 @@ static bool read_publish_props(struct reader *r, struct mqtt_publish *out)
         return false;
     }
     return out->topic.n > 0 || props_has(&out->props, MQTT_PROP_TOPIC_ALIAS) ||
-           reader_fail(r, FAULT_TOPIC_EMPTY, r->body);
+           reader_fail(r, FAULT_TOPIC_MISSING, r->body);
 }
 
 static bool read_publish(struct reader *r, uint8_t flags, struct mqtt_publish *out)
@@ -130,6 +130,7 @@ static bool read_publish(struct reader *r, uint8_t flags, struct mqtt_publish *o
     out->dup = (flags & 8) != 0;
     out->retain = (flags & 1) != 0;
     out->packet_id = 0;
+    out->extra = (struct slice){0};
     if (!reader_text(r, true, &out->topic)) {
         return false;
     }
@@ -251,7 +252,7 @@ int mqtt_decode_empty(const struct mqtt_frame *f, struct mqtt_error *err)
 static bool check_shared(struct reader *r, struct slice filter, const uint8_t *options)
 {
     struct slice prefix = slice_str("$share/");
-    if (r->version != MQTT_V5 || !slice_has_prefix(filter, prefix)) {
+    if (!slice_has_prefix(filter, prefix)) {
         return true;
     }
     struct slice name = slice_from(filter, prefix.n);
@@ -290,8 +291,11 @@ static bool read_subscribe_entry(struct reader *r)
         return false;
     }
     unsigned reserved = r->version == MQTT_V5 ? 0xC0 : 0xFC;
-    if ((options & reserved) != 0 || (options & 3) == 3) {
+    if ((options & reserved) != 0) {
         return reader_fail(r, FAULT_SUB_OPTIONS, at);
+    }
+    if ((options & 3) == 3) {
+        return reader_fail(r, r->version == MQTT_V5 ? FAULT_SUB_QOS3 : FAULT_SUB_OPTIONS, at);
     }
     if ((options & 0x30) == 0x30) {
         return reader_fail(r, FAULT_RETAIN_HANDLING, at);

@@ -2,7 +2,7 @@
  * CONNECT: protocol name and level, flags, keepalive, (properties,) client ID, (will,) (user, password).
  *
  * A broken CONNECT is what its device will be asked about most, so the decoder names the device as often
- * as it can: a fault in the flags is kept while the client ID behind them is still read.
+ * as it can: a fault in the flags or properties is kept while the client ID behind them is still read.
  */
 #include "mqtt/packet.h"
 #include "mqtt/props.h"
@@ -40,11 +40,15 @@ static bool read_protocol(struct reader *r, struct mqtt_connect *out)
         return reader_fail(r, FAULT_TRUNCATED, r->end);
     }
     out->level = r->p[n];
-    if (old ? out->level != MQTT_V31 : out->level != MQTT_V311 && out->level != MQTT_V5) {
+    unsigned level = out->level;
+    out->bridge =
+        level == (MQTT_V31 | MQTT_LEVEL_BRIDGE) || level == (MQTT_V311 | MQTT_LEVEL_BRIDGE);
+    level = out->bridge ? level & ~(unsigned)MQTT_LEVEL_BRIDGE : level;
+    if (old ? level != MQTT_V31 : level != MQTT_V311 && level != MQTT_V5) {
         return reader_fail(r, FAULT_PROTOCOL_LEVEL, r->p + n);
     }
     r->p += n + 1;
-    r->version = out->version = (enum mqtt_version)out->level;
+    r->version = out->version = (enum mqtt_version)level;
     return true;
 }
 
@@ -70,13 +74,30 @@ static enum fault flags_fault(enum mqtt_version v, uint8_t flags)
     return FAULT_NONE;
 }
 
+/* Behind bad properties: the client ID, if their length leads to one. */
+static void name_behind(struct reader ahead, struct mqtt_connect *out)
+{
+    struct mqtt_error ignored;
+    uint32_t n;
+    struct slice id;
+    ahead.err = &ignored;
+    if (mqtt_reader_varint(&ahead, &n) && n <= reader_left(&ahead)) {
+        ahead.p += n;
+        if (reader_string(&ahead, &id)) {
+            out->client_id = id;
+        }
+    }
+}
+
 /* Keepalive, properties, client ID. */
 static bool read_to_client_id(struct reader *r, struct mqtt_connect *out)
 {
     if (!reader_u16(r, &out->keepalive)) {
         return false;
     }
+    const struct reader props = *r;
     if (r->version == MQTT_V5 && !mqtt_props_read(r, MQTT_CONNECT, &out->props)) {
+        name_behind(props, out);
         return false;
     }
     struct slice id;
@@ -170,4 +191,17 @@ int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *out,
               check_client_id(&r, out) && mqtt_props_check_auth(&r, &out->props) &&
               read_will(&r, flags, &out->will) && read_login(&r, flags, out) && reader_end(&r);
     return ok ? 0 : -1;
+}
+
+void mqtt_peek_connect(struct slice in, struct mqtt_connect *out)
+{
+    struct mqtt_error ignored;
+    struct mqtt_frame f = {.type = MQTT_CONNECT, .header_len = 2};
+    size_t at = 1; /* of the remaining length */
+    while (at < in.n && at < 4 && (in.p[at] & 0x80) != 0) {
+        at++;
+    }
+    f.body = slice_from(in, at + 1);
+    int bad = mqtt_decode_connect(&f, out, &ignored);
+    (void)bad; /* it is, mostly */
 }

@@ -47,7 +47,7 @@ static inline struct publish_size measure(enum mqtt_version v, const struct mqtt
 {
     struct publish_size size = {0, 2 + p->topic.n + (p->qos > 0 ? 2 : 0) + p->payload.n};
     if (v == MQTT_V5) {
-        size.props = mqtt_props_size(&p->props);
+        size.props = mqtt_props_size(&p->props) + p->extra.n;
         size.remaining += varint_size(size.props) + size.props;
     }
     return size;
@@ -72,7 +72,12 @@ static inline uint8_t *write_publish_head(uint8_t *at, enum mqtt_version v,
     if (p->qos > 0) {
         at = write_u16(at, p->packet_id);
     }
-    return v == MQTT_V5 ? mqtt_props_write(at, MQTT_PUBLISH, &p->props, size.props) : at;
+    if (v != MQTT_V5) {
+        return at;
+    }
+    at = write_varint(at, (uint32_t)size.props);
+    at = mqtt_props_write_bare(at, MQTT_PUBLISH, &p->props);
+    return write_bytes(at, p->extra);
 }
 
 void mqtt_encode_publish(struct buf *out, enum mqtt_version v, const struct mqtt_publish *p)

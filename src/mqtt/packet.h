@@ -14,6 +14,7 @@
 #include "base/slice.h"
 
 enum mqtt_version { MQTT_V31 = 3, MQTT_V311 = 4, MQTT_V5 = 5 };
+enum { MQTT_LEVEL_BRIDGE = 0x80 }; /* in the protocol level */
 
 enum mqtt_type {
     MQTT_CONNECT = 1,
@@ -82,6 +83,8 @@ struct mqtt_props {
     /* The user properties as they stand on the wire, in order, one after another: 0x26, name, value;
      * other properties between them are skipped by mqtt_user_next(). Empty when there are none. */
     struct slice user;
+    struct slice
+        raw; /* decoded: all properties as they stand on the wire; set by every decoder, like `present` */
 };
 
 enum mqtt_prop {
@@ -128,6 +131,8 @@ struct mqtt_connect {
     enum mqtt_version version;
     bool clean_start;
     bool has_username, has_password;
+    bool
+        bridge; /* 0x80 in the level, before MQTT 5: not in the standard, bridges of Mosquitto say so */
     uint8_t level;      /* the protocol level as it stands in the packet, also one not served */
     uint16_t keepalive; /* seconds, 0 = off */
     struct slice client_id, username, password;
@@ -140,8 +145,18 @@ struct mqtt_publish {
     bool dup, retain;
     uint16_t packet_id; /* 0 for QoS 0 */
     struct slice topic, payload;
+    struct slice
+        extra; /* an encoder puts these encoded properties behind those of `props`; decoders leave it empty */
     struct mqtt_props props;
 };
+
+/*
+ * Of a decoded PUBLISH: the properties that go to subscribers unaltered (payload format, content type, response topic,
+ * correlation data, user properties in their order [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17]
+ * [MQTT-3.3.2-18] [MQTT-3.3.2-20]), encoded. A slice of the packet where it has no others, else of `scratch`, which is
+ * overwritten.
+ */
+struct slice mqtt_props_forwarded(const struct mqtt_props *p, struct buf *scratch);
 
 /* PUBACK, PUBREC, PUBREL, PUBCOMP. */
 struct mqtt_ack {
@@ -181,13 +196,16 @@ struct mqtt_auth {
  * mqtt_decode_connect fills out->version and out->client_id as far as it came, also when it fails:
  * client_id.n == 0 means that it did not come so far (the trace then files it under the address);
  * version is MQTT_V311 until it is known, which is what a refusal is best written in. For a fault in the
- * connect flags it reads on to the client ID, so that the device is named.
+ * connect flags or properties it reads on to the client ID, so that the device is named.
  * A reserved first byte and QoS 3 are found by mqtt_frame already.
  * Every string is checked as UTF-8 without U+0000 and surrogates [MQTT-1.5.3-1] [MQTT-1.5.3-2], topic
  * names without wildcards [MQTT-3.3.2-2] and not empty [MQTT-4.7.3-1], filters well formed [MQTT-4.7.1-1..3].
  */
 int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *out,
                         struct mqtt_error *err) __attribute__((warn_unused_result));
+/* The CONNECT at the start of `in` as far as it is there, though it is no whole packet, or larger than is served: version and client
+ * ID as above. Not for anything else. */
+void mqtt_peek_connect(struct slice in, struct mqtt_connect *out);
 int mqtt_decode_publish(const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_publish *out,
                         struct mqtt_error *err) __attribute__((warn_unused_result));
 int mqtt_decode_ack(const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_ack *out,
@@ -221,6 +239,10 @@ size_t mqtt_publish_size(enum mqtt_version v, const struct mqtt_publish *p);
 void mqtt_encode_publish(struct buf *out, enum mqtt_version v, const struct mqtt_publish *p);
 /* Everything of the packet but the payload: for large payloads that are referenced, not copied. */
 void mqtt_encode_publish_head(struct buf *out, enum mqtt_version v, const struct mqtt_publish *p);
+/* Well-formed UTF-8; unlike in strings of packets, U+0000 may stand in it. */
+bool mqtt_payload_is_utf8(struct slice payload);
+/* Appends one subscription identifier as a property. */
+void mqtt_put_subid(struct buf *out, uint32_t subid);
 /* PUBACK, PUBREC, PUBREL, PUBCOMP (flags right for the type [MQTT-3.6.1-1]). */
 void mqtt_encode_ack(struct buf *out, enum mqtt_version v, enum mqtt_type type, uint16_t packet_id,
                      uint8_t reason);

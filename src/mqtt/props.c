@@ -230,6 +230,7 @@ bool mqtt_props_read(struct reader *r, unsigned packet, struct mqtt_props *out)
         return reader_fail(r, FAULT_TRUNCATED, r->end);
     }
     const uint8_t *packet_end = r->end;
+    out->raw = slice_make(r->p, n);
     r->end = r->p + n;
     while (r->p < r->end) {
         if (!read_one(r, packet, out)) {
@@ -238,6 +239,43 @@ bool mqtt_props_read(struct reader *r, unsigned packet, struct mqtt_props *out)
     }
     r->end = packet_end;
     return true;
+}
+
+enum {
+    FORWARDED_LOW = 1 << MQTT_PROP_PAYLOAD_FORMAT | 1 << MQTT_PROP_CONTENT_TYPE |
+                    1 << MQTT_PROP_RESPONSE_TOPIC | 1 << MQTT_PROP_CORRELATION
+};
+#define FORWARDED (FORWARDED_LOW | UINT64_C(1) << MQTT_PROP_USER)
+
+struct slice mqtt_props_forwarded(const struct mqtt_props *p, struct buf *scratch)
+{
+    if ((p->present & ~FORWARDED) == 0) {
+        return p->present == 0 ? slice_make(NULL, 0) : p->raw;
+    }
+    struct mqtt_error err;
+    struct mqtt_frame f = {.body = p->raw};
+    struct reader r = reader_make(&f, MQTT_V5, &err);
+    struct mqtt_props skipped;
+    props_clear(&skipped);
+    buf_clear(scratch);
+    while (r.p < r.end) {
+        const uint8_t *start = r.p;
+        unsigned id = *start;
+        skipped.present = 0;
+        bool good = read_one(&r, MQTT_PUBLISH, &skipped);
+        assert(good); /* it was decoded before */
+        if ((FORWARDED >> id & 1) != 0) {
+            buf_put(scratch, start, (size_t)(r.p - start));
+        }
+    }
+    return buf_slice(scratch);
+}
+
+void mqtt_put_subid(struct buf *out, uint32_t subid)
+{
+    uint8_t *at = buf_reserve(out, 5);
+    *at = MQTT_PROP_SUBID;
+    buf_commit(out, (size_t)(write_varint(at + 1, subid) - at));
 }
 
 bool mqtt_props_check_auth(const struct reader *r, const struct mqtt_props *p)
@@ -374,15 +412,20 @@ static uint8_t *write_one(uint8_t *at, unsigned id, const struct mqtt_props *p)
     return at + 4;
 }
 
-uint8_t *mqtt_props_write(uint8_t *at, unsigned packet, const struct mqtt_props *p, size_t size)
+uint8_t *mqtt_props_write_bare(uint8_t *at, unsigned packet, const struct mqtt_props *p)
 {
-    at = write_varint(at, (uint32_t)size);
-    uint8_t *start = at;
     for (uint64_t left = p == NULL ? 0 : p->present; left != 0; left &= left - 1) {
         unsigned id = (unsigned)__builtin_ctzll(left);
         assert(id < PROP_COUNT && (rows[id].packets >> packet & 1) != 0);
         at = write_one(at, id, p);
     }
+    return at;
+}
+
+uint8_t *mqtt_props_write(uint8_t *at, unsigned packet, const struct mqtt_props *p, size_t size)
+{
+    uint8_t *start = write_varint(at, (uint32_t)size);
+    at = mqtt_props_write_bare(start, packet, p);
     assert((size_t)(at - start) == size);
     return at;
 }

@@ -14,6 +14,7 @@ static inline void props_clear(struct mqtt_props *p)
     p->present = 0;
     p->subid_count = 0;
     p->user = (struct slice){0};
+    p->raw = (struct slice){0};
 }
 
 static inline bool props_has(const struct mqtt_props *p, enum mqtt_prop id)
@@ -33,5 +34,7 @@ size_t mqtt_props_size(const struct mqtt_props *p);
 /* Writes length field and properties at `at`, returns the place behind. What is present must be
  * allowed in `packet`. `size` is mqtt_props_size(p). */
 uint8_t *mqtt_props_write(uint8_t *at, unsigned packet, const struct mqtt_props *p, size_t size);
+/* The same without the length field. */
+uint8_t *mqtt_props_write_bare(uint8_t *at, unsigned packet, const struct mqtt_props *p);
 
 #endif

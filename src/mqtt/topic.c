@@ -52,6 +52,18 @@ bool mqtt_filter_valid(struct slice filter)
     return filter.n <= TOPIC_MAX && mqtt_filter_check(filter, &at) == FAULT_NONE;
 }
 
+bool mqtt_filter_shared(struct slice whole, struct slice *name, struct slice *filter)
+{
+    struct slice rest = slice_from(whole, sizeof "$share/" - 1);
+    const uint8_t *end = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
+    if (end == NULL || end == rest.p || end + 1 == rest.p + rest.n) {
+        return false;
+    }
+    *name = slice_make(rest.p, (size_t)(end - rest.p));
+    *filter = slice_from(rest, name->n + 1);
+    return memchr(name->p, '+', name->n) == NULL && memchr(name->p, '#', name->n) == NULL;
+}
+
 bool mqtt_filter_is_wild(struct slice filter)
 {
     return filter.n > 0 &&

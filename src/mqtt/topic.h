@@ -18,6 +18,14 @@ bool mqtt_filter_valid(struct slice filter);
 /* Whether a valid filter has '+' or '#'. */
 bool mqtt_filter_is_wild(struct slice filter);
 
+/* A shared subscription: $share/{name}/{filter}. */
+static inline bool mqtt_filter_is_shared(struct slice filter)
+{
+    return slice_has_prefix(filter, slice_str("$share/"));
+}
+/* Its name and filter. False: the name is empty or has a wildcard, or no filter follows. [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
+bool mqtt_filter_shared(struct slice whole, struct slice *name, struct slice *filter);
+
 /* Whether a valid topic matches a valid filter; '$' topics match no leading wildcard. [MQTT-4.7.2-1] */
 bool mqtt_topic_matches(struct slice filter, struct slice topic);
 

@@ -77,3 +77,14 @@ bool mqtt_utf8_valid(struct slice s)
     size_t at;
     return mqtt_text_check(s, false, &at) == FAULT_NONE;
 }
+
+bool mqtt_payload_is_utf8(struct slice payload)
+{
+    size_t at = 0;
+    enum fault fault = mqtt_text_check(payload, false, &at);
+    while (fault == FAULT_NUL) {
+        payload = slice_from(payload, at + 1);
+        fault = mqtt_text_check(payload, false, &at);
+    }
+    return fault == FAULT_NONE;
+}

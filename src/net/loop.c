@@ -32,7 +32,8 @@ struct loop {
     struct timer_wheel wheel;
     uint64_t now_ms, wall_us;
     uint64_t stall_end_ms, stall_ms;
-    int event_count, event_at; /* of the round being dispatched */
+    _Atomic uint64_t rounds, busy_ms, stalls, longest_ms; /* written by its thread */
+    int event_count, event_at;                            /* of the round being dispatched */
     struct epoll_event events[MAX_EVENTS];
     _Atomic bool asleep, rung, stopping;
 };
@@ -161,9 +162,34 @@ uint64_t loop_stall_ms(const struct loop *l)
     return l->stall_ms;
 }
 
+static void add(_Atomic uint64_t *to, uint64_t n)
+{
+    atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static void note_round(struct loop *l, uint64_t took_ms)
+{
+    add(&l->rounds, 1);
+    add(&l->busy_ms, took_ms);
+    if (took_ms > atomic_load_explicit(&l->longest_ms, memory_order_relaxed)) {
+        atomic_store_explicit(&l->longest_ms, took_ms, memory_order_relaxed);
+    }
+}
+
+void loop_load(const struct loop *l, struct loop_load *out)
+{
+    *out = (struct loop_load){.rounds = atomic_load_explicit(&l->rounds, memory_order_relaxed),
+                              .busy_ms = atomic_load_explicit(&l->busy_ms, memory_order_relaxed),
+                              .stalls = atomic_load_explicit(&l->stalls, memory_order_relaxed),
+                              .longest_ms =
+                                  atomic_load_explicit(&l->longest_ms, memory_order_relaxed)};
+}
+
 static void note_stall(struct loop *l, uint64_t took_ms, uint64_t end_ms)
 {
     if (took_ms > LOOP_STALL_MS) {
+        add(&l->stalls, 1);
         l->stall_end_ms = end_ms;
         l->stall_ms = took_ms;
     }
@@ -174,6 +200,7 @@ static void wait_events(struct loop *l, bool more_work)
 {
     uint64_t before = clock_mono_ms();
     note_stall(l, before - l->now_ms, before);
+    note_round(l, before - l->now_ms);
     int timeout = more_work ? 0 : timer_wait_ms(&l->wheel, before);
     if (timeout != 0) {
         atomic_store(&l->asleep, true);

@@ -62,4 +62,10 @@ enum { LOOP_STALL_MS = 200 };
 uint64_t loop_stall_end_ms(const struct loop *l);
 uint64_t loop_stall_ms(const struct loop *l);
 
+/* Its work so far; any thread. Times are sums of whole milliseconds, each off by less than one, right on the average. */
+struct loop_load {
+    uint64_t rounds, busy_ms, stalls, longest_ms;
+};
+void loop_load(const struct loop *l, struct loop_load *out);
+
 #endif

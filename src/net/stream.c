@@ -49,6 +49,11 @@ static void tcp_close(struct stream *s, bool reset)
     s->fd = -1;
 }
 
+static void tcp_finish(struct stream *s)
+{
+    (void)shutdown(s->fd, SHUT_WR);
+}
+
 static ssize_t tcp_peek(struct stream *s)
 {
     uint8_t byte;
@@ -60,7 +65,12 @@ static ssize_t tcp_peek(struct stream *s)
 }
 
 static const struct stream_ops tcp_ops = {
-    .read = tcp_read, .writev = tcp_writev, .peek = tcp_peek, .close = tcp_close};
+    .read = tcp_read,
+    .writev = tcp_writev,
+    .peek = tcp_peek,
+    .close = tcp_close,
+    .finish = tcp_finish,
+};
 
 void stream_tcp_init(struct stream *s, int fd)
 {
@@ -96,6 +106,14 @@ void stream_info(const struct stream *s, struct stream_info *out)
     if (ti.tcpi_unacked > 0 && ioctl(s->fd, SIOCOUTQ, &queued) == 0 && queued > 0) {
         out->unacked_bytes = (uint32_t)queued;
     }
+}
+
+uint64_t stream_taken(const struct stream *s, uint64_t written)
+{
+    int queued = 0;
+    return s->fd >= 0 && ioctl(s->fd, SIOCOUTQ, &queued) == 0 && queued > 0
+               ? written - (uint64_t)queued
+               : written;
 }
 
 /* Behind the bytes that were fed. */
@@ -152,8 +170,19 @@ static void mem_close(struct stream *s, bool reset)
     m->closed = true;
 }
 
+static void mem_finish(struct stream *s)
+{
+    struct stream_mem *m = s->state;
+    m->finished = true;
+}
+
 static const struct stream_ops mem_ops = {
-    .read = mem_read, .writev = mem_writev, .peek = mem_peek, .close = mem_close};
+    .read = mem_read,
+    .writev = mem_writev,
+    .peek = mem_peek,
+    .close = mem_close,
+    .finish = mem_finish,
+};
 
 void stream_mem_init(struct stream *s, struct stream_mem *m)
 {

@@ -1,78 +1,400 @@
 /*
  * Listeners and who takes connections from them: one socket a listener, in the epoll of every worker (exclusive, so that
- * one of them wakes). A worker whose endings wait for room in the ring takes nobody.
+ * one of them wakes), or with reuse_port one for each worker. A worker whose endings wait for room in the ring takes nobody.
+ *
+ * compose() is the one place that puts a connection's layers together.
  */
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/proxy.h"
 #include "server/server_priv.h"
 
 enum { BACKLOG = 4096, ACCEPTS_A_ROUND = 64, RETRY_MS = 100, HANDSHAKE_SPARE = 64 };
+enum { CERTIFICATE_WARN_DAYS = 30, DAY_S = 86400 };
 
-static int open_one(struct listener *l, const char *address, struct config_error *err)
+static const struct {
+    enum record_transport transport;
+    bool tls, ws;
+} protocols[] = {
+    [PROTOCOL_MQTT] = {TRANSPORT_TCP, false, false},
+    [PROTOCOL_MQTTS] = {TRANSPORT_TLS, true, false},
+    [PROTOCOL_WS] = {TRANSPORT_WS, false, true},
+    [PROTOCOL_WSS] = {TRANSPORT_WSS, true, true},
+};
+
+/* ---- sockets ---- */
+
+static int fail_listen(const struct listener *l, struct config_error *err)
+{
+    (void)snprintf(err->text, sizeof err->text, "%s: cannot listen on %s: %s", l->info.name,
+                   l->settings->address, strerror(errno));
+    return -1;
+}
+
+/* A socket file that a broker left which was killed stands in the way of its successor; one that somebody serves does not go. */
+static void remove_stale(const struct sockaddr_storage *ss, socklen_t len)
+{
+    struct sockaddr_un un;
+    memcpy(&un, ss, sizeof un);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)ss, len) != 0 && errno == ECONNREFUSED) {
+        (void)unlink(un.sun_path);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+/* A listening socket at `ss`, or -1 with errno. */
+static int open_socket(const struct sockaddr_storage *ss, socklen_t len, bool reuse_port)
+{
+    int one = 1, zero = 0;
+    int fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    bool tcp = ss->ss_family != AF_UNIX; /* connections have the option from their listener */
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        (tcp && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0) ||
+        (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) ||
+        (ss->ss_family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero) != 0) ||
+        bind(fd, (const struct sockaddr *)ss, len) != 0 || listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+        (void)close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+static void tell_address(struct listener *l, const struct sockaddr_storage *ss)
+{
+    if (ss->ss_family == AF_UNIX) {
+        (void)snprintf(l->address, sizeof l->address, "%s", l->settings->address);
+    } else {
+        addr_text((const struct sockaddr *)ss, l->address);
+    }
+    l->info.address = l->address;
+}
+
+static int open_sockets(struct listener *l, struct config_error *err)
 {
     struct sockaddr_storage ss;
     socklen_t len = 0;
-    int one = 1;
-    if (addr_parse(address, &ss, &len) != 0) {
-        (void)snprintf(err->text, sizeof err->text,
-                       "%s: \"%s\": expected host:port, as 127.0.0.1:1883", l->info.name, address);
+    int bad = addr_parse(l->settings->address, &ss, &len);
+    assert(bad == 0); /* the configuration has checked it */
+    if (bad != 0) {
         return -1;
     }
-    l->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0 || setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        bind(l->fd, (struct sockaddr *)&ss, len) != 0 || listen(l->fd, BACKLOG) != 0) {
-        (void)snprintf(err->text, sizeof err->text, "%s: cannot listen on %s: %s", l->info.name,
-                       address, strerror(errno));
-        return -1;
+    bool path = ss.ss_family == AF_UNIX;
+    bool each = l->server->config->reuse_port && !path;
+    if (path) {
+        remove_stale(&ss, len);
     }
-    len = sizeof ss;
-    (void)getsockname(l->fd, (struct sockaddr *)&ss, &len);
-    addr_text((const struct sockaddr *)&ss, l->address);
-    l->info.address = l->address;
+    unsigned count = each ? l->server->worker_count : 1;
+    l->fds = mem_new(count, sizeof *l->fds);
+    for (unsigned i = 0; i < count; i++) {
+        l->fds[i] = open_socket(&ss, len, each);
+        if (l->fds[i] < 0) {
+            return fail_listen(l, err);
+        }
+        l->fd_count++;
+        len = path ? len : (socklen_t)sizeof ss;
+        if (!path) { /* a port that the kernel chose is the next ones', too */
+            (void)getsockname(l->fds[i], (struct sockaddr *)&ss, &len);
+        }
+    }
+    tell_address(l, &ss);
     return 0;
+}
+
+/* ---- certificates ---- */
+
+static struct tls_context *load_tls(const struct listener *l, struct config_error *err)
+{
+    const struct config_listener *c = l->settings;
+    const struct tls_settings settings = {.certificate = c->certificate,
+                                          .key = c->key,
+                                          .client_ca = c->client_ca,
+                                          .crl = c->crl,
+                                          .client = c->client_certificate,
+                                          .username = c->username_from,
+                                          .min = c->min_version};
+    char why[TLS_ERROR_MAX];
+    struct tls_context *t = tls_context_new(&settings, why);
+    if (t == NULL) {
+        (void)snprintf(err->text, sizeof err->text, "listener %s: %s", l->info.name, why);
+    }
+    return t;
+}
+
+static struct tls_context *take_tls(struct listener *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    struct tls_context *t = l->tls;
+    tls_context_ref(t);
+    (void)pthread_mutex_unlock(&l->lock);
+    return t;
+}
+
+int server_reload_tls(struct server *s, struct config_error *err)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < s->listener_count; i++) {
+        struct listener *l = &s->listeners[i];
+        struct config_error why;
+        if (!protocols[l->settings->protocol].tls) {
+            continue;
+        }
+        struct tls_context *fresh = load_tls(l, &why), *old = fresh;
+        if (fresh != NULL) {
+            (void)pthread_mutex_lock(&l->lock);
+            old = l->tls;
+            l->tls = fresh;
+            (void)pthread_mutex_unlock(&l->lock);
+            log_info("certificates read again", "listener=%s", l->info.name);
+        } else {
+            log_warn("certificates kept: the new ones are not good", "listener=%s error=\"%s\"",
+                     l->info.name, why.text);
+            *err = rc == 0 ? why : *err;
+            rc = -1;
+        }
+        tls_context_unref(old);
+    }
+    return rc;
+}
+
+static void warn_of_end(struct listener *l)
+{
+    const char *file;
+    struct tls_context *t = take_tls(l);
+    int64_t end = tls_context_not_after(t, &file);
+    int64_t now = (int64_t)(clock_wall_us() / 1000000);
+    if (end - now < CERTIFICATE_WARN_DAYS * DAY_S) {
+        log_warn(end < now ? "a server certificate has ended" : "a server certificate ends soon",
+                 "listener=%s file=\"%s\" days=%lld", l->info.name, file,
+                 (long long)((end - now) / DAY_S));
+    }
+    tls_context_unref(t);
+}
+
+static void on_certificates(struct timer *timer)
+{
+    struct worker *w = LIST_ENTRY(timer, struct worker, certificate_timer);
+    for (unsigned i = 0; i < w->server->listener_count; i++) {
+        struct listener *l = &w->server->listeners[i];
+        if (protocols[l->settings->protocol].tls) {
+            warn_of_end(l);
+            loop_timer_set(w->loop, timer, loop_now_ms(w->loop) + UINT64_C(1000) * DAY_S);
+        }
+    }
+}
+
+void listeners_watch(struct worker *w)
+{
+    timer_init(&w->certificate_timer, on_certificates);
+    if (w->index == 0) {
+        on_certificates(&w->certificate_timer);
+    }
+}
+
+/* ---- listeners ---- */
+
+static int open_one(struct server *s, struct listener *l, const struct config_listener *settings,
+                    struct config_error *err)
+{
+    l->server = s;
+    l->settings = settings;
+    l->transport = protocols[settings->protocol].transport;
+    l->info =
+        (struct server_listener_info){.name = settings->name,
+                                      .protocol = config_protocol_name(settings->protocol),
+                                      .path = !protocols[settings->protocol].ws  ? NULL
+                                              : strcmp(settings->path, "*") == 0 ? "/"
+                                                                                 : settings->path};
+    int bad = addr_nets_parse(settings->proxy_from, &l->proxy_from);
+    assert(bad == 0); /* the configuration has checked it */
+    (void)bad;
+    l->ws = (struct ws_rules){.path = settings->path, .origins = settings->origins};
+    (void)pthread_mutex_init(&l->lock, NULL);
+    if (strncmp(settings->address, "unix:", strlen("unix:")) == 0 &&
+        l->transport == TRANSPORT_TCP) {
+        l->transport = TRANSPORT_UNIX;
+    }
+    if (protocols[settings->protocol].tls && (l->tls = load_tls(l, err)) == NULL) {
+        return -1;
+    }
+    return open_sockets(l, err);
 }
 
 int listeners_open(struct server *s, struct config_error *err)
 {
-    s->listeners = mem_new(1, sizeof *s->listeners);
-    if (s->config->mqtt == NULL || s->config->mqtt[0] == '\0') {
-        return 0;
+    const struct config *c = s->config;
+    s->listeners = mem_new(c->listener_count + 1, sizeof *s->listeners);
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        if (c->listeners[i].address == NULL) {
+            continue; /* off */
+        }
+        if (open_one(s, &s->listeners[s->listener_count++], &c->listeners[i], err) != 0) {
+            return -1;
+        }
     }
-    struct listener *l = &s->listeners[0];
-    *l = (struct listener){.server = s,
-                           .fd = -1,
-                           .info = {.name = "mqtt", .protocol = "mqtt"},
-                           .transport = TRANSPORT_TCP};
-    s->listener_count = 1;
-    return open_one(l, s->config->mqtt, err);
+    return 0;
 }
 
 void listeners_close(struct server *s)
 {
     for (unsigned i = 0; i < s->listener_count; i++) {
-        if (s->listeners[i].fd >= 0) {
-            (void)close(s->listeners[i].fd);
+        struct listener *l = &s->listeners[i];
+        for (unsigned k = 0; k < l->fd_count; k++) {
+            (void)close(l->fds[k]);
         }
+        if (l->fd_count > 0 && strncmp(l->address, "unix:", strlen("unix:")) == 0) {
+            (void)unlink(l->address + strlen("unix:"));
+        }
+        tls_context_unref(l->tls);
+        addr_nets_fini(&l->proxy_from);
+        (void)pthread_mutex_destroy(&l->lock);
+        free(l->fds);
     }
     free(s->listeners);
+}
+
+/* ---- new connections ---- */
+
+/* The layers between the socket and MQTT. */
+static void compose(struct stream *s, struct listener *l, int fd,
+                    const struct sockaddr_storage *peer)
+{
+    stream_tcp_init(s, fd);
+    if (l->settings->proxy_protocol) {
+        stream_proxy_wrap(s, (const struct sockaddr *)peer);
+    }
+    if (protocols[l->settings->protocol].tls) {
+        struct tls_context *t = take_tls(l);
+        stream_tls_wrap(s, t);
+        tls_context_unref(t);
+    }
+    if (protocols[l->settings->protocol].ws) {
+        stream_ws_wrap(s, &l->ws);
+    }
+}
+
+uint64_t listener_limit(const struct conn *c)
+{
+    const struct server *s = c->w->server;
+    bool of_all = atomic_load_explicit(&s->connections, memory_order_relaxed) > s->max_connections;
+    return of_all || c->listener == NULL ? s->max_connections
+                                         : c->listener->settings->max_connections;
+}
+
+static void refusal_evidence(const struct source_refusal *why, struct evidence *e)
+{
+    evidence_init(e);
+    if (why->limit > 0) {
+        evidence_u64(e, EV_LIMIT, why->limit);
+        evidence_u64(e, EV_ACTUAL, why->actual);
+    }
+    if (why->cause == CAUSE_LIMIT_CONNECT_RATE) {
+        evidence_u64(e, EV_WINDOW_MS, why->window_ms);
+    }
+    evidence_str(e, EV_TEXT, why->what);
+}
+
+/* Too fast, too many of one address, a stranger: closed before TLS, which would cost us more than its sender. */
+static void turn_away(struct acceptor *a, int fd, const struct sockaddr_storage *peer,
+                      const struct source_refusal *why)
+{
+    struct stream stream;
+    struct evidence e;
+    stream_tcp_init(&stream, fd);
+    refusal_evidence(why, &e);
+    conn_turn_away(conn_new(a->w, &stream, peer, a->listener), why->cause, &e);
+}
+
+/* False: that address may not have another connection now. */
+static bool admit(struct worker *w, const struct sockaddr *peer, uint16_t *flags,
+                  struct source_refusal *why)
+{
+    static const uint16_t flag_of[] = {
+        [SOURCE_UNCOUNTED] = 0, [SOURCE_OWN] = CONN_COUNTED, [SOURCE_OTHER] = CONN_COUNTED_OTHER};
+    const struct config *c = w->server->config;
+    const struct source_limits limits = {.rate = c->max_connect_rate,
+                                         .rate_of_all = c->max_connect_rate_total,
+                                         .connections = c->max_connections_per_address};
+    enum source_place place = SOURCE_UNCOUNTED;
+    bool ip = peer->sa_family == AF_INET || peer->sa_family == AF_INET6;
+    bool in = (limits.rate | limits.rate_of_all | limits.connections) == 0 || !ip ||
+              sources_admit(w->server->sources, peer, &limits, loop_now_ms(w->loop), &place, why);
+    *flags = flag_of[place];
+    return in;
+}
+
+/* False: it may not say where its connections are from. A Unix socket's file has an owner who decides. */
+static bool trusts(const struct listener *l, const struct sockaddr *peer,
+                   struct source_refusal *why)
+{
+    if (peer->sa_family == AF_UNIX || addr_nets_have(&l->proxy_from, peer)) {
+        return true;
+    }
+    *why = (struct source_refusal){.cause = CAUSE_HANDSHAKE_PROXY,
+                                   .what = "it comes from an address that is not in proxy_from"};
+    return false;
+}
+
+bool listener_client(struct conn *c)
+{
+    const struct stream_via *via = stream_via(&c->stream);
+    struct source_refusal why;
+    struct evidence e;
+    uint16_t flags;
+    if (via == NULL || addr_same(&via->client, &c->peer)) {
+        return true;
+    }
+    c->peer = via->client;
+    if (!admit(c->w, &c->peer.sa, &flags, &why)) {
+        refusal_evidence(&why, &e);
+        conn_end(c, why.cause, &e);
+        return false;
+    }
+    c->flags |= flags;
+    return true;
 }
 
 static void take(struct acceptor *a, int fd, const struct sockaddr_storage *peer)
 {
     struct server *s = a->w->server;
     struct stream stream;
+    struct source_refusal why;
+    uint16_t flags = 0;
+    const struct sockaddr *from = (const struct sockaddr *)peer;
     uint64_t n = atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed) + 1;
-    stream_tcp_init(&stream, fd);
+    uint64_t own =
+        atomic_fetch_add_explicit(&a->listener->connections, 1, memory_order_relaxed) + 1;
+    uint64_t own_max = a->listener->settings->max_connections;
+    bool in = a->listener->settings->proxy_protocol ? trusts(a->listener, from, &why)
+                                                    : admit(a->w, from, &flags, &why);
+    if (!in) {
+        turn_away(a, fd, peer, &why);
+        return;
+    }
+    compose(&stream, a->listener, fd, peer);
     struct conn *c = conn_new(a->w, &stream, peer, a->listener);
-    if (n > s->max_connections) {
+    c->flags |= flags;
+    if (n > s->max_connections || (own_max > 0 && own > own_max)) {
         c->flags |= CONN_OVER_LIMIT; /* told so when it has said who it is */
     }
     conn_start(c);
@@ -129,9 +451,10 @@ int acceptors_start(struct worker *w)
     w->acceptors = mem_new(s->listener_count, sizeof *w->acceptors);
     for (unsigned i = 0; i < s->listener_count; i++) {
         struct acceptor *a = &w->acceptors[i];
-        *a = (struct acceptor){.io = {.fd = s->listeners[i].fd, .on_io = on_accept},
-                               .w = w,
-                               .listener = &s->listeners[i]};
+        const struct listener *l = &s->listeners[i];
+        int fd = l->fds[w->index % l->fd_count];
+        *a = (struct acceptor){
+            .io = {.fd = fd, .on_io = on_accept}, .w = w, .listener = &s->listeners[i]};
         timer_init(&a->retry, on_retry);
         int err = loop_add(w->loop, &a->io, true);
         if (err != 0) {

@@ -31,8 +31,14 @@ uint32_t acks_put(struct conn *c, uint8_t type, uint16_t packet_id)
     if (p->tail - p->head == p->cap) {
         grow(p);
     }
+    p->pubacks += type == MQTT_PUBACK;
     *ack_at(p, p->tail) = (struct pending_ack){.packet_id = packet_id, .type = type};
     return p->tail++;
+}
+
+void acks_reason(struct conn *c, uint32_t number, uint8_t reason)
+{
+    ack_at(c->pub, number)->reason = reason;
 }
 
 static void send_ready(struct conn *c)
@@ -41,9 +47,10 @@ static void send_ready(struct conn *c)
     bool any = false;
     while (p->head != p->tail && ack_at(p, p->head)->waiting == 0) {
         const struct pending_ack *a = ack_at(p, p->head++);
+        p->pubacks -= a->type == MQTT_PUBACK;
         mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, (enum mqtt_type)a->type,
-                        a->packet_id, MQTT_RC_SUCCESS);
-        c->packets_out++;
+                        a->packet_id, a->reason);
+        conn_sent(c, (enum mqtt_type)a->type);
         any = true;
     }
     if (any) {
@@ -53,7 +60,7 @@ static void send_ready(struct conn *c)
 
 bool acks_full(const struct conn *c)
 {
-    return c->pub != NULL && c->pub->tail - c->pub->head >= c->w->server->config->receive_maximum;
+    return c->pub != NULL && c->pub->tail - c->pub->head >= conn_receive_max(c);
 }
 
 void acks_waiting(struct conn *c, uint32_t number, uint32_t waits)

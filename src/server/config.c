@@ -4,6 +4,7 @@
  */
 #include "server/config.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -14,8 +15,11 @@
 #include "server/config_priv.h"
 
 const struct option_row config_rows[CONFIG_ROWS] = {
-#define OPTION(m, key_, flag_, type_, fallback_, min_, max_, help_)                                \
+#define OPTION(...) ROW(false, __VA_ARGS__)
+#define LIVE(...) ROW(true, __VA_ARGS__)
+#define ROW(live_, m, key_, flag_, type_, fallback_, min_, max_, help_)                            \
     [CONFIG_ROW_##m] = {.key = (key_),                                                             \
+                        .live = (live_),                                                           \
                         .flag = (flag_),                                                           \
                         .fallback = (fallback_),                                                   \
                         .help = (help_),                                                           \
@@ -25,6 +29,20 @@ const struct option_row config_rows[CONFIG_ROWS] = {
                         .type = OPTION_##type_},
 #include "server/config.def"
 #undef OPTION
+#undef ROW
+};
+
+const struct option_row listener_rows[LISTENER_ROWS] = {
+#define LISTENER(member_, key_, type_, min_, max_, fallback_, example_, help_)                     \
+    [LISTENER_ROW_##member_] = {.key = (key_),                                                     \
+                                .fallback = (fallback_),                                           \
+                                .help = (help_),                                                   \
+                                .min = (min_),                                                     \
+                                .max = (max_),                                                     \
+                                .offset = offsetof(struct config_listener, member_),               \
+                                .type = OPTION_##type_},
+#include "server/listener.def"
+#undef LISTENER
 };
 
 void config_fail(struct config_error *err, const char *fmt, ...)
@@ -37,13 +55,16 @@ void config_fail(struct config_error *err, const char *fmt, ...)
 
 void config_fini(struct config *c)
 {
-    free(c->data);
-    free(c->region);
-    free(c->node);
-    free(c->mqtt);
-    free(c->http);
-    free(c->log_level);
-    free(c->trace_ring_dir);
+    for (size_t i = 0; i < CONFIG_ROWS; i++) {
+        config_drop(c, &config_rows[i]);
+    }
+    for (unsigned n = 0; n < c->listener_count; n++) {
+        for (size_t i = 0; i < LISTENER_ROWS; i++) {
+            config_drop(&c->listeners[n], &listener_rows[i]);
+        }
+    }
+    free(c->listeners);
+    config_bridges_fini(c);
     *c = (struct config){0};
 }
 
@@ -121,6 +142,21 @@ static int read_argument(struct arguments *a, int argc, char **argv, int *at,
     return 0;
 }
 
+/* One of the main listeners is named on the command line: the others are not opened. */
+static void close_unnamed(struct config *c, const struct arguments *a)
+{
+    static const size_t rows[] = {CONFIG_ROW_mqtt, CONFIG_ROW_mqtts, CONFIG_ROW_ws, CONFIG_ROW_wss};
+    bool any = false;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        any = any || a->value[rows[i]] != NULL;
+    }
+    for (size_t i = 0; any && i < sizeof rows / sizeof *rows; i++) {
+        if (a->value[rows[i]] == NULL) {
+            config_drop(c, &config_rows[rows[i]]);
+        }
+    }
+}
+
 static int apply_arguments(struct config *c, const struct arguments *a, struct config_error *err)
 {
     for (size_t i = 0; i < CONFIG_ROWS; i++) {
@@ -129,6 +165,102 @@ static int apply_arguments(struct config *c, const struct arguments *a, struct c
             config_expected(&config_rows[i], expected);
             config_fail(err, "%s: expected %s, got \"%s\"", config_rows[i].flag, expected,
                         a->value[i]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int config_listener_add(struct config *c, char *const values[LISTENER_ROWS], size_t *bad)
+{
+    c->listeners = mem_realloc(c->listeners, (c->listener_count + 1) * sizeof *c->listeners);
+    struct config_listener *l = &c->listeners[c->listener_count++];
+    *l = (struct config_listener){.name = NULL};
+    for (*bad = 0; *bad < LISTENER_ROWS; (*bad)++) {
+        const char *text = values[*bad];
+        l->given |= (uint32_t)(text != NULL) << *bad;
+        if (text != NULL && config_set(l, &listener_rows[*bad], text) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+const struct option_row *config_row_by_key(const char *key)
+{
+    for (size_t i = 0; i < CONFIG_ROWS; i++) {
+        if (strcmp(config_rows[i].key, key) == 0) {
+            return &config_rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* What a listener does not say, the broker's options do. */
+static void inherit(const struct config *c, struct config_listener *l)
+{
+    for (size_t i = 0; i < LISTENER_ROWS; i++) {
+        const struct option_row *row = &listener_rows[i];
+        if ((l->given >> i & 1) != 0 || row->fallback[0] == '\0') {
+            continue;
+        }
+        const struct option_row *own = config_row_by_key(row->fallback);
+        assert(own != NULL && own->type == row->type);
+        const void *from = (const char *)c + own->offset;
+        void *to = (char *)l + row->offset;
+        if (row->type <= OPTION_LEVEL) {
+            char *const *text = from;
+            *(char **)to = mem_strndup(*text, strlen(*text));
+        } else {
+            memcpy(to, from, config_value_bytes(row));
+        }
+    }
+}
+
+/* The listeners of the plain options are entries, too. */
+static void add_plain_listeners(struct config *c)
+{
+    const struct {
+        const char *protocol;
+        char *address;
+    } plain[] = {{"mqtt", c->mqtt}, {"mqtts", c->mqtts}, {"ws", c->ws}, {"wss", c->wss}};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        char *values[LISTENER_ROWS] = {NULL};
+        size_t bad;
+        if (plain[i].address != NULL && plain[i].address[0] != '\0') {
+            values[LISTENER_ROW_protocol] = (char *)(uintptr_t)plain[i].protocol;
+            values[LISTENER_ROW_address] = plain[i].address;
+            int rc = config_listener_add(c, values, &bad);
+            assert(rc == 0);
+            (void)rc;
+        }
+    }
+}
+
+static void finish_listeners(struct config *c)
+{
+    add_plain_listeners(c);
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        struct config_listener *l = &c->listeners[i];
+        inherit(c, l);
+        if (l->name == NULL) {
+            const char *name = config_protocol_name(l->protocol);
+            l->name = mem_strndup(name, strlen(name));
+        }
+    }
+}
+
+/* Anybody could say that they are anybody. */
+static int check_proxies(const struct config *c, struct config_error *err)
+{
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        const struct config_listener *l = &c->listeners[i];
+        bool path = l->address != NULL && strncmp(l->address, "unix:", strlen("unix:")) == 0;
+        if (l->proxy_protocol && !path && l->proxy_from[strspn(l->proxy_from, ", ")] == '\0') {
+            config_fail(err,
+                        "listener %s: proxy_protocol is on: expected the addresses of the load "
+                        "balancers in proxy_from, got none",
+                        l->name);
             return -1;
         }
     }
@@ -161,6 +293,12 @@ int config_load(struct config *c, int argc, char **argv, bool *check, struct con
     set_defaults(c);
     if ((a.file != NULL && config_file_load(c, a.file, err) != 0) ||
         apply_arguments(c, &a, err) != 0) {
+        config_fini(c);
+        return -1;
+    }
+    close_unnamed(c, &a);
+    finish_listeners(c);
+    if (check_proxies(c, err) != 0) {
         config_fini(c);
         return -1;
     }

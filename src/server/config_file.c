@@ -15,20 +15,37 @@
 #include "base/buf.h"
 #include "server/config_priv.h"
 
-enum { FILE_MAX_BYTES = 1024 * 1024, KEY_MAX = 64 };
-static const char group_name[] = "trace";
+enum { FILE_MAX_BYTES = 1024 * 1024, KEY_MAX = 64, BRIDGES_MAX = 64, BRIDGE_TOPICS_MAX = 1000 };
+static const char *const group_names[] = {"tls", "websocket", "trace"};
+enum { GROUPS = sizeof group_names / sizeof *group_names };
 
-/* What the file says: texts by row; those of the group stand apart because libcyaml reads a nested mapping there. */
+/* What the file says: texts by row; those of groups stand apart because libcyaml reads a nested mapping there. */
+struct file_listener {
+    char *value[LISTENER_ROWS];
+};
+struct file_topic {
+    char *value[BRIDGE_TOPIC_ROWS];
+};
+struct file_bridge {
+    char *value[BRIDGE_ROWS];
+    struct file_topic *topics;
+    unsigned topics_count;
+};
 struct file_values {
     char *plain[CONFIG_ROWS];
     struct {
         char *value[CONFIG_ROWS];
-    } group;
+    } group[GROUPS];
+    struct file_listener *listeners;
+    unsigned listeners_count;
+    struct file_bridge *bridges;
+    unsigned bridges_count;
 };
 
 struct schema {
-    cyaml_schema_field_t plain[CONFIG_ROWS + 2], group[CONFIG_ROWS + 1];
-    cyaml_schema_value_t top;
+    cyaml_schema_field_t plain[CONFIG_ROWS + GROUPS + 3], group[GROUPS][CONFIG_ROWS + 1],
+        listener[LISTENER_ROWS + 1], bridge[BRIDGE_ROWS + 2], topic[BRIDGE_TOPIC_ROWS + 1];
+    cyaml_schema_value_t listener_value, bridge_value, topic_value, top;
 };
 
 /* What libcyaml said of an error. */
@@ -45,11 +62,16 @@ struct reading {
     struct config_error *err;
 };
 
-/* The row's key within its group, or NULL when it stands in none. */
-static const char *group_key(const struct option_row *row)
+/* The row's group and its key there; the group is GROUPS when it stands in none. */
+static size_t group_of(const struct option_row *row, const char **key)
 {
     const char *dot = strchr(row->key, '.');
-    return dot == NULL ? NULL : dot + 1;
+    size_t g = dot == NULL ? GROUPS : 0;
+    *key = dot == NULL ? row->key : dot + 1;
+    while (g < GROUPS && strncmp(group_names[g], row->key, (size_t)(dot - row->key)) != 0) {
+        g++;
+    }
+    return g;
 }
 
 static cyaml_schema_field_t text_field(const char *key, size_t offset, bool refused)
@@ -63,30 +85,72 @@ static cyaml_schema_field_t text_field(const char *key, size_t offset, bool refu
     };
 }
 
+static cyaml_schema_field_t group_field(struct schema *s, size_t g)
+{
+    return (cyaml_schema_field_t){
+        .key = group_names[g],
+        .data_offset =
+            (uint32_t)(offsetof(struct file_values, group) + g * CONFIG_ROWS * sizeof(char *)),
+        .value = {.type = CYAML_MAPPING,
+                  .flags = CYAML_FLAG_OPTIONAL,
+                  .data_size = CONFIG_ROWS * sizeof(char *),
+                  .mapping = {.fields = s->group[g]}},
+    };
+}
+
+static cyaml_schema_field_t listeners_field(struct schema *s)
+{
+    for (size_t i = 0; i < LISTENER_ROWS; i++) {
+        s->listener[i] = text_field(listener_rows[i].key, i * sizeof(char *), false);
+    }
+    s->listener_value = (cyaml_schema_value_t){
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_listener, s->listener)};
+    return (cyaml_schema_field_t)CYAML_FIELD_SEQUENCE(
+        "listeners", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values, listeners,
+        &s->listener_value, 0, 64);
+}
+
+static cyaml_schema_field_t bridges_field(struct schema *s)
+{
+    for (size_t i = 0; i < BRIDGE_TOPIC_ROWS; i++) {
+        s->topic[i] = text_field(bridge_topic_rows[i].key, i * sizeof(char *), false);
+    }
+    for (size_t i = 0; i < BRIDGE_ROWS; i++) {
+        s->bridge[i] = text_field(bridge_rows[i].key, i * sizeof(char *), false);
+    }
+    s->topic_value = (cyaml_schema_value_t){
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_topic, s->topic)};
+    s->bridge[BRIDGE_ROWS] = (cyaml_schema_field_t)CYAML_FIELD_SEQUENCE(
+        "topics", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_bridge, topics,
+        &s->topic_value, 0, BRIDGE_TOPICS_MAX);
+    s->bridge_value = (cyaml_schema_value_t){
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct file_bridge, s->bridge)};
+    return (cyaml_schema_field_t)CYAML_FIELD_SEQUENCE(
+        "bridges", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values, bridges,
+        &s->bridge_value, 0, BRIDGES_MAX);
+}
+
 /* `refused`: the row whose value is made to fail, or CONFIG_ROWS for none. */
 static void schema_init(struct schema *s, size_t refused)
 {
-    size_t plain = 0, group = 0;
+    size_t plain = 0, group[GROUPS] = {0};
     *s = (struct schema){0};
     for (size_t i = 0; i < CONFIG_ROWS; i++) {
-        const char *key = group_key(&config_rows[i]);
-        if (key != NULL) {
-            s->group[group] = text_field(key, i * sizeof(char *), i == refused);
-            group++;
+        const char *key;
+        size_t g = group_of(&config_rows[i], &key);
+        bool fails = i == refused;
+        if (g < GROUPS) {
+            s->group[g][group[g]++] = text_field(key, i * sizeof(char *), fails);
         } else {
             size_t offset = offsetof(struct file_values, plain) + i * sizeof(char *);
-            s->plain[plain] = text_field(config_rows[i].key, offset, i == refused);
-            plain++;
+            s->plain[plain++] = text_field(key, offset, fails);
         }
     }
-    s->plain[plain] = (cyaml_schema_field_t){
-        .key = group_name,
-        .data_offset = offsetof(struct file_values, group),
-        .value = {.type = CYAML_MAPPING,
-                  .flags = CYAML_FLAG_OPTIONAL,
-                  .data_size = sizeof(((struct file_values *)NULL)->group),
-                  .mapping = {.fields = s->group}},
-    };
+    for (size_t g = 0; g < GROUPS; g++) {
+        s->plain[plain++] = group_field(s, g);
+    }
+    s->plain[plain++] = listeners_field(s);
+    s->plain[plain] = bridges_field(s);
     s->top = (cyaml_schema_value_t){.type = CYAML_MAPPING,
                                     .flags = CYAML_FLAG_POINTER,
                                     .data_size = sizeof(struct file_values),
@@ -145,11 +209,38 @@ static cyaml_err_t load(const struct reading *r, const struct schema *s, struct 
     return rc;
 }
 
+static void bridge_free(struct file_bridge *b)
+{
+    for (size_t i = 0; i < BRIDGE_ROWS; i++) {
+        free(b->value[i]);
+    }
+    for (unsigned k = 0; k < b->topics_count; k++) {
+        for (size_t i = 0; i < BRIDGE_TOPIC_ROWS; i++) {
+            free(b->topics[k].value[i]);
+        }
+    }
+    free(b->topics);
+}
+
 static void values_free(struct file_values *v)
 {
     for (size_t i = 0; v != NULL && i < CONFIG_ROWS; i++) {
         free(v->plain[i]);
-        free(v->group.value[i]);
+        for (size_t g = 0; g < GROUPS; g++) {
+            free(v->group[g].value[i]);
+        }
+    }
+    for (size_t n = 0; v != NULL && n < v->listeners_count; n++) {
+        for (size_t i = 0; i < LISTENER_ROWS; i++) {
+            free(v->listeners[n].value[i]);
+        }
+    }
+    for (unsigned n = 0; v != NULL && n < v->bridges_count; n++) {
+        bridge_free(&v->bridges[n]);
+    }
+    if (v != NULL) {
+        free(v->listeners);
+        free(v->bridges);
     }
     free(v);
 }
@@ -203,16 +294,6 @@ static int fail_key(const struct reading *r, const struct complaint *p, bool twi
     return -1;
 }
 
-static const struct option_row *row_by_key(const char *key)
-{
-    for (size_t i = 0; i < CONFIG_ROWS; i++) {
-        if (strcmp(config_rows[i].key, key) == 0) {
-            return &config_rows[i];
-        }
-    }
-    return NULL;
-}
-
 /* A list or a mapping where a text was expected, or the reverse. */
 static int fail_shape(const struct reading *r, const struct complaint *p)
 {
@@ -222,8 +303,12 @@ static int fail_shape(const struct reading *r, const struct complaint *p)
                                                           : "keys and values";
     (void)snprintf(path, sizeof path, "%s%s%s", p->depth > 1 ? p->field[1] : "",
                    p->depth > 1 ? "." : "", p->field[0]);
-    const struct option_row *row = row_by_key(path);
-    if (row != NULL) {
+    const struct option_row *row = config_row_by_key(path);
+    if (strcmp(path, "listeners") == 0 || strcmp(path, "bridges") == 0 ||
+        strcmp(path, "bridges.topics") == 0) {
+        (void)snprintf(expected, sizeof expected, "a list");
+        got = strstr(p->what, "SCALAR") != NULL ? "a plain value" : "keys and values";
+    } else if (row != NULL) {
         config_expected(row, expected);
     }
     if (p->depth == 0) {
@@ -264,15 +349,117 @@ static int fail_value(const struct reading *r, size_t row, const char *got)
     return -1;
 }
 
+/* The entry's value at fault; the entries before it have the key on lines of their own. */
+static int fail_listener(const struct reading *r, const struct file_values *v, unsigned entry,
+                         size_t row)
+{
+    char expected[CONFIG_EXPECTED_MAX];
+    struct slice text = buf_slice(&r->text);
+    unsigned line = find_key(text, 1, 1, "listeners"), first = line;
+    for (unsigned n = 0; n <= entry; n++) {
+        if (v->listeners[n].value[row] != NULL) {
+            line = find_key(text, line + (line != first), 1, listener_rows[row].key);
+        }
+    }
+    config_expected(&listener_rows[row], expected);
+    config_fail(r->err, "%s:%u: key \"listeners.%s\": expected %s, got \"%s\"", r->path, line,
+                listener_rows[row].key, expected, v->listeners[entry].value[row]);
+    return -1;
+}
+
+static int apply_listeners(struct config *c, const struct reading *r, const struct file_values *v)
+{
+    for (unsigned n = 0; n < v->listeners_count; n++) {
+        char *const *value = v->listeners[n].value;
+        size_t bad;
+        if (value[LISTENER_ROW_protocol] == NULL || value[LISTENER_ROW_address] == NULL) {
+            config_fail(r->err, "%s: listeners: entry %u: expected a protocol and an address",
+                        r->path, n + 1);
+            return -1;
+        }
+        if (config_listener_add(c, value, &bad) != 0) {
+            return fail_listener(r, v, n, bad);
+        }
+    }
+    return 0;
+}
+
+/* The line of a list entry's key: the `skip` entries before it have the key on lines of their own. The list's, if there is none. */
+static unsigned list_line(const struct reading *r, const char *list, const char *key, unsigned skip)
+{
+    struct slice text = buf_slice(&r->text);
+    unsigned first = find_key(text, 1, 1, list), line = find_key(text, first, 1, key);
+    for (; skip > 0; skip--) {
+        line = find_key(text, line + 1, 1, key);
+    }
+    return line;
+}
+
+static int fail_bridge(const struct reading *r, const struct file_values *v, unsigned entry,
+                       size_t row, const char *why)
+{
+    const char *key = bridge_rows[row].key, *got = v->bridges[entry].value[row];
+    unsigned skip = 0;
+    for (unsigned n = 0; n < entry; n++) {
+        skip += v->bridges[n].value[row] != NULL;
+    }
+    if (got == NULL) {
+        config_fail(r->err, "%s:%u: bridges: entry %u: key \"%s\": expected %s, got nothing",
+                    r->path, list_line(r, "bridges", "bridges", 0), entry + 1, key, why);
+    } else {
+        bool secret = row == BRIDGE_ROW_password;
+        config_fail(r->err, "%s:%u: key \"bridges.%s\": expected %s, got \"%.200s\"", r->path,
+                    list_line(r, "bridges", key, skip), key, why, secret ? "…" : got);
+    }
+    return -1;
+}
+
+static int fail_topic(const struct reading *r, const struct file_values *v, unsigned entry,
+                      unsigned topic, size_t row, const char *why)
+{
+    const char *key = bridge_topic_rows[row].key;
+    const char *got = v->bridges[entry].topics[topic].value[row];
+    unsigned skip = 0;
+    for (unsigned n = 0; n <= entry; n++) {
+        for (unsigned k = 0; k < (n < entry ? v->bridges[n].topics_count : topic); k++) {
+            skip += v->bridges[n].topics[k].value[row] != NULL;
+        }
+    }
+    config_fail(r->err, "%s:%u: key \"bridges.topics.%s\": expected %s, got \"%.200s\"", r->path,
+                list_line(r, "bridges", got == NULL ? "topics" : key, got == NULL ? entry : skip),
+                key, why, got == NULL ? "" : got);
+    return -1;
+}
+
+static int apply_bridges(struct config *c, const struct reading *r, const struct file_values *v)
+{
+    char why[CONFIG_EXPECTED_MAX];
+    size_t bad;
+    for (unsigned n = 0; n < v->bridges_count; n++) {
+        const struct file_bridge *b = &v->bridges[n];
+        if (config_bridge_add(c, b->value, &bad, why) != 0) {
+            return fail_bridge(r, v, n, bad, why);
+        }
+        for (unsigned k = 0; k < b->topics_count; k++) {
+            if (config_bridge_topic_add(c, b->topics[k].value, &bad, why) != 0) {
+                return fail_topic(r, v, n, k, bad, why);
+            }
+        }
+    }
+    return 0;
+}
+
 static int apply(struct config *c, const struct reading *r, const struct file_values *v)
 {
     for (size_t i = 0; i < CONFIG_ROWS; i++) {
-        const char *text = group_key(&config_rows[i]) != NULL ? v->group.value[i] : v->plain[i];
+        const char *key;
+        size_t g = group_of(&config_rows[i], &key);
+        const char *text = g < GROUPS ? v->group[g].value[i] : v->plain[i];
         if (text != NULL && config_set(c, &config_rows[i], text) != 0) {
             return fail_value(r, i, text);
         }
     }
-    return 0;
+    return apply_listeners(c, r, v) == 0 ? apply_bridges(c, r, v) : -1;
 }
 
 static int read_file(struct reading *r)

@@ -55,16 +55,17 @@ void config_help(FILE *out)
 
 void config_help_markdown(FILE *out)
 {
-    (void)fputs("| key in the file | option | expected | default | what it does |\n"
-                "|---|---|---|---|---|\n",
+    (void)fputs("| key in the file | option | expected | default | reload | what it does |\n"
+                "|---|---|---|---|---|---|\n",
                 out);
     for (size_t i = 0; i < CONFIG_ROWS; i++) {
         const struct option_row *row = &config_rows[i];
         char expected[CONFIG_EXPECTED_MAX];
         config_expected(row, expected);
         const char *tick = row->fallback[0] == '\0' ? "" : "`";
-        (void)fprintf(out, "| `%s` | `%s` | %s | %s%s%s | %s |\n", row->key, row->flag, expected,
-                      tick, row->fallback, tick, row->help);
+        (void)fprintf(out, "| `%s` | `%s` | %s | %s%s%s | %s | %s |\n", row->key, row->flag,
+                      expected, tick, row->fallback, tick, row->live ? "yes" : "restart",
+                      row->help);
     }
 }
 
@@ -76,14 +77,14 @@ void config_help_yaml(FILE *out)
         "says what is wrong (file, line, key) and ends.\n# Sizes: 64KiB, 16M, bytes. Times: "
         "20ms, 10s, 5m, 24h, 7d, milliseconds.\n",
         out);
-    bool in_group = false;
+    const char *group = "";
     for (size_t i = 0; i < CONFIG_ROWS; i++) {
         const struct option_row *row = &config_rows[i];
         const char *dot = strchr(row->key, '.');
         (void)fputc('\n', out);
-        if (dot != NULL && !in_group) {
+        if (dot != NULL && strncmp(group, row->key, (size_t)(dot + 1 - row->key)) != 0) {
             (void)fprintf(out, "#%.*s:\n", (int)(dot - row->key), row->key);
-            in_group = true;
+            group = row->key;
         }
         const char *lead = dot == NULL ? "# " : "  # ";
         int n = fprintf(out, "%s", lead);
@@ -92,4 +93,23 @@ void config_help_yaml(FILE *out)
                       dot == NULL ? row->key : dot + 1,
                       row->fallback[0] == '\0' ? "\"\"" : row->fallback);
     }
+    (void)fputs("\n# Listeners beside those above, as many as you like, each with own settings:\n"
+                "#listeners:\n",
+                out);
+    static const char *const examples[LISTENER_ROWS] = {
+#define LISTENER(member_, key_, type_, min_, max_, fallback_, example_, help_)                     \
+    [LISTENER_ROW_##member_] = (example_),
+#include "server/listener.def"
+#undef LISTENER
+    };
+    for (size_t i = 0; i < LISTENER_ROWS; i++) {
+        const struct option_row *row = &listener_rows[i], *own = config_row_by_key(row->fallback);
+        const char *example = own == NULL ? examples[i] : own->fallback;
+        int n = fprintf(out, "  # ");
+        print_wrapped(out, row->help, "  # ", n, n);
+        (void)fprintf(out, "%s%s%s\n#  %s %s: %s\n", own == NULL ? "" : " As ",
+                      own == NULL ? "" : own->key, own == NULL ? "" : " if left out.",
+                      i == 0 ? "-" : " ", row->key, example[0] == '\0' ? "\"\"" : example);
+    }
+    config_bridges_yaml(out);
 }

@@ -1,9 +1,9 @@
 /*
  * The life of a connection on its worker: made by accept.c, read and decoded here, written once per round, ended by
- * ending.c.
+ * ending.c; what time does to it: conn_time.c.
  *
  * Reading: edge-triggered, so CONN_READABLE remembers that the kernel may have more. One round gives each socket 64 KiB
- * at most; who has more goes to worker->ready. Before CONNECT is accepted bytes stay in conn->in (they name the client);
+ * at most; who has more goes to worker->ready, and so does who has packets left when the round's work is done (CONN_BEHIND). Before CONNECT is accepted bytes stay in conn->in (they name the client);
  * behind that they are decoded where they were read, and only an incomplete packet is kept.
  *
  * A write error, EPOLLERR or a hang-up never ends a channel by itself: it is read to the end or to an error first, so that
@@ -21,11 +21,10 @@
 
 enum { IN_CHUNK = 4096, LINGER_READS = 4, EARLY_FLUSH_BYTES = 256 * 1024, MAX_IOV = 32 };
 
-static void on_timer(struct timer *t);
 static void on_io(struct loop_io *io, uint32_t events);
 
 struct conn *conn_new(struct worker *w, const struct stream *stream,
-                      const struct sockaddr_storage *peer, const struct listener *l)
+                      const struct sockaddr_storage *peer, struct listener *l)
 {
     struct conn *c = mem_new(1, sizeof *c);
     c->w = w;
@@ -35,7 +34,7 @@ struct conn *conn_new(struct worker *w, const struct stream *stream,
     if (peer != NULL) {
         memcpy(&c->peer, peer, sizeof c->peer);
     }
-    timer_init(&c->timer, on_timer);
+    timer_init(&c->timer, conn_on_timer);
     list_init(&c->all);
     list_init(&c->dirty);
     list_init(&c->queue);
@@ -43,6 +42,7 @@ struct conn *conn_new(struct worker *w, const struct stream *stream,
     c->accepted_us = loop_wall_us(w->loop);
     c->last_in_ms = c->last_out_ms = loop_now_ms(w->loop);
     count_add(&w->count.connections, 1);
+    count_add(&w->count.opened, 1);
     return c;
 }
 
@@ -55,17 +55,30 @@ void conn_free(struct conn *c)
     }
     free(c->refs);
     free(c->assigned_id);
+    free(c->proven_user);
     worker_buf_give(w, &c->out);
     buf_fini(&c->in);
     if (c->pub != NULL) {
         free(c->pub->acks);
         free(c->pub);
     }
+    if (c->v5 != NULL) {
+        exchange_free(c->v5->exchange);
+        aliases_free(c->v5->aliases);
+        free(c->v5);
+    }
     auth_identity_unref(c->identity);
     list_del(&c->all);
     list_del(&c->queue);
     count_sub(&w->count.connections, 1);
     atomic_fetch_sub_explicit(&w->server->connections, 1, memory_order_relaxed);
+    if (c->listener != NULL) {
+        atomic_fetch_sub_explicit(&c->listener->connections, 1, memory_order_relaxed);
+    }
+    if ((c->flags & (CONN_COUNTED | CONN_COUNTED_OTHER)) != 0) {
+        bool own = (c->flags & CONN_COUNTED) != 0;
+        sources_leave(w->server->sources, &c->peer.sa, own ? SOURCE_OWN : SOURCE_OTHER);
+    }
     free(c);
 }
 
@@ -95,6 +108,12 @@ void conn_start(struct conn *c)
     }
 }
 
+void conn_turn_away(struct conn *c, enum cause cause, const struct evidence *e)
+{
+    list_push(&c->w->conns, &c->all); /* a stop waits for its record */
+    conn_end(c, cause, e);
+}
+
 /* ---- reading ---- */
 
 static enum cause errno_cause(int err)
@@ -115,12 +134,40 @@ static enum cause errno_cause(int err)
     }
 }
 
+/*
+ * What a layer says of its end goes into the evidence. True: it also says the cause. A layer that ended in good order
+ * before CONNECT was there is told as an empty or incomplete handshake.
+ */
+static bool layer_cause(const struct conn *c, struct evidence *e, enum cause *cause)
+{
+    struct stream_why why;
+    stream_why(&c->stream, &why);
+    if (!why.known) {
+        return false;
+    }
+    if (why.text[0] != '\0') {
+        evidence_str(e, EV_TEXT, why.text);
+    }
+    if (why.code != 0) {
+        evidence_u64(e, EV_LAYER_CODE, why.code);
+    }
+    *cause = why.cause;
+    enum cause_description d = cause_info(why.cause)->description;
+    return c->state != CONN_HANDSHAKE || d == DESC_UNIDENTIFIED || d == DESC_NOT_AUTHORIZED ||
+           d == DESC_INVALID_PARAM;
+}
+
 static void end_by_errno(struct conn *c, int err)
 {
     struct evidence e;
+    enum cause cause;
     evidence_init(&e);
-    evidence_str(&e, EV_ERRNO, strerrorname_np(err));
-    if (c->state == CONN_HANDSHAKE && buf_len(&c->in) == 0) {
+    if (err != EPROTO) { /* a layer's own: it has words */
+        evidence_str(&e, EV_ERRNO, strerrorname_np(err));
+    }
+    if (layer_cause(c, &e, &cause)) {
+        conn_end(c, cause, &e);
+    } else if (c->state == CONN_HANDSHAKE && buf_len(&c->in) == 0) {
         conn_end(c, CAUSE_HANDSHAKE_EMPTY, &e);
     } else if (c->state == CONN_HANDSHAKE) {
         conn_end(c, CAUSE_HANDSHAKE_INCOMPLETE, &e);
@@ -131,28 +178,50 @@ static void end_by_errno(struct conn *c, int err)
 
 static void end_by_eof(struct conn *c)
 {
+    struct evidence e;
+    enum cause cause;
+    evidence_init(&e);
     c->flags |= CONN_SAW_EOF;
-    if (c->state == CONN_HANDSHAKE) {
-        conn_end(c, buf_len(&c->in) == 0 ? CAUSE_HANDSHAKE_EMPTY : CAUSE_HANDSHAKE_INCOMPLETE,
-                 NULL);
-    } else {
-        conn_end(c, CAUSE_PEER_FIN, NULL);
+    if (!layer_cause(c, &e, &cause)) {
+        cause = c->state != CONN_HANDSHAKE ? CAUSE_PEER_FIN
+                : buf_len(&c->in) == 0     ? CAUSE_HANDSHAKE_EMPTY
+                                           : CAUSE_HANDSHAKE_INCOMPLETE;
     }
+    conn_end(c, cause, &e);
 }
 
 /* A pause is over when a write failed: then only reading tells why. */
 static bool may_decode(const struct conn *c)
 {
-    bool paused = (c->flags & CONN_PAUSED) != 0 && (c->flags & CONN_WRITE_DEAD) == 0;
-    return (c->state == CONN_OPEN || c->state == CONN_HANDSHAKE) && !paused;
+    bool paused = ((c->flags & CONN_PAUSED) != 0 && (c->flags & CONN_WRITE_DEAD) == 0) ||
+                  (c->flags & CONN_BEHIND) != 0;
+    bool reads = c->state == CONN_OPEN || c->state == CONN_HANDSHAKE || c->state == CONN_EXCHANGE;
+    return reads && !paused;
+}
+
+static void take_turn(struct conn *c)
+{
+    list_del(&c->queue);
+    list_push(&c->w->ready, &c->queue);
+}
+
+/* The round's work is done: the rest is for its turn in a later one. */
+static bool falls_behind(struct conn *c)
+{
+    if (c->state != CONN_OPEN || c->w->work < ROUND_WORK) {
+        return false;
+    }
+    c->flags |= CONN_BEHIND;
+    take_turn(c);
+    return true;
 }
 
 /* Handles whole packets at the start of `in`; returns the bytes they took. */
 static size_t decode(struct conn *c, struct slice in)
 {
     size_t used = 0;
-    uint32_t max = (uint32_t)c->w->server->config->max_packet_size;
-    while (used < in.n && may_decode(c)) {
+    uint32_t max = conn_max_packet(c);
+    while (used < in.n && may_decode(c) && !falls_behind(c)) {
         struct slice rest = slice_from(in, used);
         struct mqtt_frame f;
         struct mqtt_error err;
@@ -169,6 +238,7 @@ static size_t decode(struct conn *c, struct slice in)
         }
         c->packets_in++;
         c->last_in_type = (uint8_t)f.type;
+        count_add(&c->w->count.packets_in[(unsigned)f.type & 15], 1);
         struct slice whole = slice_make(rest.p, (size_t)n);
         if (c->state == CONN_HANDSHAKE) {
             connect_handle(c, &f, whole);
@@ -195,6 +265,10 @@ static ssize_t read_own(struct conn *c, size_t *asked)
 
 static void decode_own(struct conn *c)
 {
+    if (c->state == CONN_EXCHANGE) {
+        exchange_decode(c);
+        return;
+    }
     size_t used = decode(c, buf_slice(&c->in));
     if (used > 0) {
         buf_take(&c->in, used);
@@ -233,6 +307,23 @@ static void note_read(struct conn *c, size_t n)
     count_add(&c->w->count.bytes_in, n);
 }
 
+static void write_blocked(struct conn *c);
+static void write_failed(struct conn *c, int err);
+
+/* What a layer has to say for itself: a handshake's answer, a pong. */
+static void flush_layers(struct conn *c)
+{
+    if (c->stream.ops->flush == NULL || (c->flags & (CONN_WRITE_BLOCKED | CONN_WRITE_DEAD)) != 0) {
+        return;
+    }
+    int err = stream_flush(&c->stream);
+    if (err == -EAGAIN) {
+        write_blocked(c);
+    } else if (err != 0) {
+        write_failed(c, -err);
+    }
+}
+
 /* False when nothing more is to be read now. */
 static bool read_once(struct conn *c, size_t *left)
 {
@@ -246,15 +337,20 @@ static bool read_once(struct conn *c, size_t *left)
     } else {
         note_read(c, (size_t)n);
     }
-    if (c->state == CONN_ENDED) {
+    if (c->state == CONN_ENDED || (c->state == CONN_HANDSHAKE && !listener_client(c))) {
         return false;
     }
+    flush_layers(c);
     if (n == -EAGAIN) {
         c->flags &= (uint16_t)~CONN_READABLE;
         if ((c->flags & CONN_WRITE_DEAD) != 0) {
             end_by_errno(c, c->write_errno);
         }
         return false;
+    }
+    if (n == -EINTR) {
+        *left = 0; /* nothing for us: others first */
+        return true;
     }
     if (n == 0) {
         end_by_eof(c);
@@ -267,7 +363,8 @@ static bool read_once(struct conn *c, size_t *left)
     if (!shared) {
         decode_own(c);
     }
-    if ((size_t)n < asked && (c->flags & (CONN_HUNG_UP | CONN_WRITE_DEAD)) == 0) {
+    bool drained = c->stream.ops->holds_back ? c->stream.drained : (size_t)n < asked;
+    if (drained && (c->flags & (CONN_HUNG_UP | CONN_WRITE_DEAD)) == 0) {
         c->flags &= (uint16_t)~CONN_READABLE; /* drained: the next edge tells */
         return false;
     }
@@ -275,20 +372,29 @@ static bool read_once(struct conn *c, size_t *left)
     return true;
 }
 
+/* What a pause or the end of a round left. That we did not listen is not the client's silence. */
+static void catch_up(struct conn *c)
+{
+    if ((c->flags & CONN_BEHIND) != 0) {
+        c->flags &= (uint16_t)~CONN_BEHIND;
+        c->last_in_ms = loop_now_ms(c->w->loop);
+    }
+    conn_decode_rest(c);
+}
+
 void conn_read(struct conn *c)
 {
     size_t left = READ_BYTES;
-    if ((c->flags & CONN_WRITE_DEAD) != 0) {
-        conn_decode_rest(c); /* what a pause left */
+    if ((c->flags & (CONN_WRITE_DEAD | CONN_BEHIND)) != 0) {
+        catch_up(c);
     }
-    while (may_decode(c) && (c->flags & CONN_READABLE) != 0) {
+    while (may_decode(c) && (c->flags & CONN_READABLE) != 0 && !falls_behind(c)) {
         if (c->state == CONN_OPEN && route_full(c->w)) {
             conn_pause(c);
             return;
         }
         if (left == 0) {
-            list_del(&c->queue);
-            list_push(&c->w->ready, &c->queue);
+            take_turn(c);
             return;
         }
         if (!read_once(c, &left)) {
@@ -311,11 +417,15 @@ void conn_resume(struct conn *c)
         conn_pause(c); /* still */
         return;
     }
+    if (rate_ready_ms(c) > now) {
+        rate_throttle(c);
+        return;
+    }
     c->flags &= (uint16_t)~CONN_PAUSED;
     c->suppressed_ms += (uint32_t)(now - c->last_in_ms);
     c->last_in_ms = now; /* silence that we chose is not the client's */
     list_del(&c->queue);
-    conn_decode_rest(c);
+    catch_up(c);
     conn_read(c);
 }
 
@@ -358,6 +468,10 @@ static void on_io(struct loop_io *io, uint32_t events)
     }
     if ((events & EPOLLOUT) != 0 && (c->flags & CONN_WRITE_BLOCKED) != 0) {
         c->flags &= (uint16_t)~CONN_WRITE_BLOCKED;
+        if (c->stream.ops->flush != NULL) {
+            c->flags |= CONN_READABLE; /* its handshake may go on */
+            flush_layers(c);
+        }
         conn_flush(c);
         if (c->state == CONN_OPEN) {
             session_pump(c);
@@ -366,83 +480,8 @@ static void on_io(struct loop_io *io, uint32_t events)
     if ((events & EPOLLIN) != 0) {
         c->flags |= CONN_READABLE;
     }
-    conn_read(c);
-}
-
-/* ---- time ---- */
-
-static void end_no_heart(struct conn *c, uint64_t limit_ms, uint64_t now)
-{
-    struct evidence e;
-    struct stream_info i;
-    evidence_init(&e);
-    evidence_u64(&e, EV_KEEPALIVE_ASKED, c->keepalive_asked);
-    evidence_u64(&e, EV_KEEPALIVE_GRANTED, c->keepalive);
-    evidence_u64(&e, EV_DEADLINE_MS, limit_ms);
-    evidence_u64(&e, EV_SILENT_MS, now - c->last_in_ms);
-    evidence_str(&e, EV_LAST_IN_TYPE, mqtt_type_text((enum mqtt_type)c->last_in_type));
-    evidence_u64(&e, EV_LAST_IN_AGO_MS, now - c->last_in_ms);
-    evidence_u64(&e, EV_LAST_OUT_AGO_MS, now - c->last_out_ms);
-    stream_info(&c->stream, &i);
-    evidence_u64(&e, EV_UNACKED_BYTES, i.unacked_bytes);
-    uint64_t lag = now > c->timer.due_ms ? now - c->timer.due_ms : 0;
-    evidence_u64(&e, EV_LOOP_LAG_MS, lag);
-    if (c->suppressed_ms > 0) {
-        evidence_u64(&e, EV_SUPPRESSED, c->suppressed_ms);
-    }
-    conn_end(c, CAUSE_KEEPALIVE_EXPIRED, &e);
-}
-
-/* The silence that is allowed, lengthened by what we did not listen. [MQTT-3.1.2-24] */
-static uint64_t keepalive_deadline(const struct conn *c, uint64_t *limit_ms)
-{
-    *limit_ms = (uint64_t)c->keepalive * 1500;
-    uint64_t stall_end = loop_stall_end_ms(c->w->loop);
-    uint64_t extra = 0;
-    if (stall_end > c->last_in_ms) {
-        /* a stall that ended t ms after the last byte hid at most t ms of it */
-        uint64_t after = stall_end - c->last_in_ms;
-        uint64_t stall = loop_stall_ms(c->w->loop);
-        extra = stall < after ? stall : after;
-    }
-    return c->last_in_ms + *limit_ms + extra;
-}
-
-static void keepalive_check(struct conn *c)
-{
-    uint64_t limit_ms, now = loop_now_ms(c->w->loop);
-    uint64_t deadline = keepalive_deadline(c, &limit_ms);
-    if (now >= deadline && (c->flags & CONN_PAUSED) == 0) {
-        c->flags |= CONN_READABLE;
-        conn_read(c); /* before it is said of anyone: is there really nothing? */
-        if (c->state != CONN_OPEN) {
-            return;
-        }
-        deadline = keepalive_deadline(c, &limit_ms);
-        if (now >= deadline && (c->flags & CONN_PAUSED) == 0) {
-            end_no_heart(c, limit_ms, now);
-            return;
-        }
-    }
-    loop_timer_set(c->w->loop, &c->timer, deadline > now ? deadline : now + limit_ms / 4 + 1);
-}
-
-static void on_timer(struct timer *t)
-{
-    struct conn *c = LIST_ENTRY(t, struct conn, timer);
-    if (c->state == CONN_ENDED) {
-        conn_linger_end(c);
-    } else if (c->state == CONN_OPEN) {
-        keepalive_check(c);
-    } else if (c->state == CONN_HANDSHAKE) {
+    if ((c->flags & CONN_BEHIND) == 0) { /* else it has its turn */
         conn_read(c);
-        if (c->state == CONN_HANDSHAKE) {
-            struct evidence e;
-            evidence_init(&e);
-            evidence_u64(&e, EV_LIMIT, c->w->server->config->connect_timeout_ms);
-            evidence_u64(&e, EV_BYTES_IN, c->bytes_in);
-            conn_end(c, CAUSE_HANDSHAKE_TIMEOUT, &e);
-        }
     }
 }
 
@@ -494,19 +533,35 @@ static int gather(const struct conn *c, struct iovec *iov)
     return n;
 }
 
+/* The first of the references are written: the others move up, once for each write and not for each of them. */
+static void drop_refs(struct conn *c, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        message_unref(c->refs[i].msg);
+    }
+    if (count == c->ref_count) {
+        free(c->refs);
+        c->refs = NULL;
+    } else if (count > 0) {
+        memmove(c->refs, c->refs + count, (c->ref_count - count) * sizeof *c->refs);
+    }
+    c->ref_count = (uint16_t)(c->ref_count - count);
+}
+
 /* Counts `n` written bytes against the output. */
 static void written(struct conn *c, size_t n)
 {
+    unsigned whole = 0;
     while (n > 0) {
-        uint64_t until = c->ref_count > 0 ? c->refs[0].at - c->out_taken : buf_len(&c->out);
+        struct out_ref *r = whole < c->ref_count ? &c->refs[whole] : NULL;
+        uint64_t until = r != NULL ? r->at - c->out_taken : buf_len(&c->out);
         size_t step = n < until ? n : (size_t)until;
         buf_take(&c->out, step);
         c->out_taken += step;
         n -= step;
-        if (n == 0 || c->ref_count == 0) {
+        if (n == 0 || r == NULL) {
             break;
         }
-        struct out_ref *r = &c->refs[0];
         uint32_t left = r->msg->payload_len - r->done;
         uint32_t part = n < left ? (uint32_t)n : left;
         r->done += part;
@@ -515,29 +570,25 @@ static void written(struct conn *c, size_t n)
         if (r->done < r->msg->payload_len) {
             break;
         }
-        message_unref(r->msg);
-        c->ref_count--;
-        memmove(c->refs, c->refs + 1, c->ref_count * sizeof *c->refs);
-        if ((c->ref_count & (c->ref_count - 1)) == 0) {
-            c->refs = mem_realloc(c->refs,
-                                  (c->ref_count == 0 ? 1 : (size_t)c->ref_count) * sizeof *c->refs);
-        }
+        whole++;
     }
+    drop_refs(c, whole);
 }
 
 static void write_failed(struct conn *c, int err)
 {
     c->flags |= CONN_WRITE_DEAD | CONN_READABLE;
     c->write_errno = (int8_t)(err < 127 ? err : EIO);
-    /* reading tells why it ended, with the next turn of this round */
-    list_del(&c->queue);
-    list_push(&c->w->ready, &c->queue);
+    take_turn(c); /* reading tells why it ended */
 }
 
 /* The edge will tell when there is room; from the first time on. */
 static void write_blocked(struct conn *c)
 {
     c->flags |= CONN_WRITE_BLOCKED;
+    if ((c->flags & CONN_WATCHED) == 0 && c->state == CONN_OPEN) {
+        conn_watch(c);
+    }
     if ((c->flags & CONN_WANTS_WRITE) == 0 && c->io.fd >= 0) {
         c->flags |= CONN_WANTS_WRITE;
         loop_want_write(c->w->loop, &c->io);
@@ -568,13 +619,16 @@ void conn_flush(struct conn *c)
         c->last_out_ms = loop_now_ms(w->loop);
         count_add(&w->count.bytes_out, (size_t)n);
         written(c, (size_t)n);
-        if ((size_t)n < asked) {
-            write_blocked(c);
+        if ((size_t)n < asked && !c->stream.ops->holds_back) {
+            write_blocked(c); /* a layer takes a piece at a time, and says -EAGAIN */
         }
     }
     if (buf_len(&c->out) == 0 && c->ref_count == 0) {
         worker_buf_give(w, &c->out);
         list_del(&c->dirty);
+        if (c->state != CONN_ENDED) {
+            flush_layers(c); /* what waited for a frame's end */
+        }
     } else if ((c->flags & CONN_WRITE_DEAD) != 0) {
         buf_clear(&c->out);
     }

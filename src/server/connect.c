@@ -39,13 +39,18 @@ static size_t connect_again(const struct conn *c, struct mqtt_connect *p)
     return (size_t)n;
 }
 
-static void refuse(struct conn *c, enum mqtt_version v, uint8_t code, enum cause cause,
-                   struct evidence *e)
+static void refuse_with(struct conn *c, uint8_t connack, uint8_t reason, enum cause cause,
+                        struct evidence *e)
 {
-    evidence_u64(e, EV_REASON_CODE, code);
-    mqtt_encode_connack(conn_out(c), v, false, code, NULL);
-    c->packets_out++;
+    evidence_u64(e, EV_REASON_CODE, c->version == MQTT_V5 ? reason : connack);
+    reply_refused(c, connack, reason, told_of(cause)->text);
     conn_end(c, cause, e);
+}
+
+static void refuse(struct conn *c, enum cause cause, struct evidence *e)
+{
+    const struct told *t = told_of(cause);
+    refuse_with(c, t->connack, t->reason, cause, e);
 }
 
 static void connect_at_owner(struct conn *c, const struct mqtt_connect *p);
@@ -64,17 +69,10 @@ void connect_handle(struct conn *c, const struct mqtt_frame *f, struct slice who
 {
     struct mqtt_connect p;
     struct mqtt_error err;
-    if (mqtt_decode_connect(f, &p, &err) != 0) {
+    int bad = mqtt_decode_connect(f, &p, &err);
+    c->version = (uint8_t)p.version; /* as far as it came: the refusal is written in it */
+    if (bad != 0) {
         conn_end_bad(c, &err, f, whole);
-        return;
-    }
-    c->version = (uint8_t)p.version;
-    if (p.version == MQTT_V5) {
-        struct evidence e;
-        evidence_init(&e);
-        evidence_u64(&e, EV_ACTUAL, 5);
-        evidence_str(&e, EV_EXPECTED, "protocol level 4 (MQTT 3.1.1) or 3 (MQTT 3.1)");
-        refuse(c, MQTT_V5, MQTT_RC_VERSION, CAUSE_PROTOCOL_VERSION, &e);
         return;
     }
     struct worker *owner =
@@ -118,16 +116,63 @@ void connect_arrived(struct worker *w, struct conn *c)
     conn_read(c);
 }
 
-static struct auth_request request_of(const struct mqtt_connect *p)
+/* Who it is by its certificate, if its listener takes that for its user name. */
+static struct slice proven_user(struct conn *c)
+{
+    struct stream_told told;
+    if (c->proven_user == NULL && c->stream.ops->told != NULL) {
+        stream_told(&c->stream, &told);
+        c->proven_user = told.user[0] == '\0' ? NULL : mem_strndup(told.user, strlen(told.user));
+    }
+    return c->proven_user == NULL ? slice_make(NULL, 0) : slice_str(c->proven_user);
+}
+
+struct auth_request connect_request(struct conn *c, const struct mqtt_connect *p)
 {
     return (struct auth_request){.client_id = p->client_id,
                                  .has_username = p->has_username,
                                  .has_password = p->has_password,
                                  .username = p->username,
-                                 .password = p->password};
+                                 .password = p->password,
+                                 .proven_username = proven_user(c)};
 }
 
 static void connect_decided(struct conn *c, const struct mqtt_connect *p, struct auth_result *r);
+
+static bool has(const struct mqtt_props *p, enum mqtt_prop id)
+{
+    return (p->present >> id & 1) != 0;
+}
+
+/* What the client said of itself, or what holds when it did not. [MQTT-3.1.2-24] [MQTT-3.1.2-29] */
+static struct conn5 *conn5_new(const struct mqtt_props *p, const struct config *cfg)
+{
+    struct conn5 *v5 = mem_new(1, sizeof *v5);
+    v5->max_packet = has(p, MQTT_PROP_MAX_PACKET) ? p->max_packet : UINT32_MAX;
+    v5->receive_max = has(p, MQTT_PROP_RECEIVE_MAX) ? p->receive_max : UINT16_MAX;
+    v5->alias_max = has(p, MQTT_PROP_TOPIC_ALIAS_MAX) ? p->topic_alias_max : 0;
+    v5->granted_packet = (uint32_t)cfg->max_packet_size;
+    v5->granted_receive = (uint16_t)cfg->receive_maximum;
+    v5->granted_alias = (uint16_t)cfg->topic_alias_maximum;
+    v5->problem_info = !has(p, MQTT_PROP_REQUEST_PROBLEM) || p->request_problem_info != 0;
+    return v5;
+}
+
+static void connect_accept(struct conn *c, const struct mqtt_connect *p);
+
+/* A client ID that is for the broker's own connections. */
+static void connect_own(struct conn *c, const struct mqtt_connect *p)
+{
+    struct evidence e;
+    if ((c->kind & CONN_OWN) != 0) {
+        c->identity = auth_identity_own(c->w->server->auth);
+        connect_accept(c, p);
+        return;
+    }
+    evidence_init(&e);
+    evidence_str(&e, EV_TEXT, "client IDs that begin with " SERVER_OWN_ID " are the broker's own");
+    refuse(c, CAUSE_PROTOCOL_CLIENT_ID, &e);
+}
 
 /* The connection is with its owner, its CONNECT at the start of conn->in. */
 static void connect_at_owner(struct conn *c, const struct mqtt_connect *p)
@@ -136,15 +181,33 @@ static void connect_at_owner(struct conn *c, const struct mqtt_connect *p)
     c->version = (uint8_t)p->version;
     c->keepalive_asked = p->keepalive;
     c->flags = (uint16_t)(p->clean_start ? c->flags | CONN_CLEAN : c->flags & ~CONN_CLEAN);
+    if (bridge_said(p)) {
+        c->kind |= CONN_BRIDGE;
+    }
+    if (p->version == MQTT_V5) {
+        c->v5 = conn5_new(&p->props, s->config);
+        if ((c->kind & CONN_OWN) !=
+            0) { /* it passes on what another broker sends, which can't be told a limit before MQTT 5 */
+            c->v5->granted_receive = UINT16_MAX;
+        }
+    }
     timer_cancel(&c->timer);
     if ((c->flags & CONN_OVER_LIMIT) != 0) {
         struct evidence e;
         evidence_init(&e);
-        evidence_u64(&e, EV_LIMIT, s->max_connections);
-        refuse(c, p->version, 3, CAUSE_LIMIT_CONNECTIONS, &e);
+        evidence_u64(&e, EV_LIMIT, listener_limit(c));
+        refuse(c, CAUSE_LIMIT_CONNECTIONS, &e);
         return;
     }
-    struct auth_request rq = request_of(p);
+    if (own_client_id(p->client_id)) {
+        connect_own(c, p);
+        return;
+    }
+    if (has(&p->props, MQTT_PROP_AUTH_METHOD)) {
+        exchange_begin(c, p);
+        return;
+    }
+    struct auth_request rq = connect_request(c, p);
     struct auth_result result;
     if (auth_check_fast(s->auth, &rq, &result)) {
         connect_decided(c, p, &result);
@@ -164,20 +227,31 @@ static void refuse_identity(struct conn *c, const struct mqtt_connect *p,
 {
     struct evidence e;
     evidence_init(&e);
-    if (p->has_username) {
-        evidence_bytes(&e, EV_USER, p->username);
+    struct slice user = exchange_user(c);
+    if (user.n > 0 || p->has_username) {
+        evidence_bytes(&e, EV_USER, user.n > 0 ? user : p->username);
+    }
+    if (has(&p->props, MQTT_PROP_AUTH_METHOD)) {
+        evidence_bytes(&e, EV_AUTH_METHOD, p->props.auth_method);
     }
     if (r->rule[0] != '\0') {
         evidence_str(&e, EV_RULE, r->rule);
     }
-    refuse(c, p->version, r->connack, r->cause, &e);
+    refuse_with(c, r->connack, r->reason, r->cause, &e);
+}
+
+/* Its own, or the one that it was given. */
+static struct slice id_of(const struct conn *c, const struct mqtt_connect *p)
+{
+    return c->assigned_id != NULL ? slice_str(c->assigned_id) : p->client_id;
 }
 
 /* The will goes where its client could publish. False: refused. */
 static bool will_allowed(struct conn *c, const struct mqtt_connect *p)
 {
     struct auth_decision d;
-    if (!p->will.present || auth_allows(c->identity, AUTH_PUBLISH, p->will.topic, &d)) {
+    if (!p->will.present || bridge_state_topic(c, id_of(c, p), p->will.topic) ||
+        auth_allows(c->identity, id_of(c, p), AUTH_PUBLISH, p->will.topic, &d)) {
         return true;
     }
     struct evidence e;
@@ -185,7 +259,7 @@ static bool will_allowed(struct conn *c, const struct mqtt_connect *p)
     evidence_bytes(&e, EV_TOPIC, p->will.topic);
     evidence_u64(&e, EV_QOS, p->will.qos);
     evidence_str(&e, EV_RULE, d.rule);
-    refuse(c, p->version, 5, CAUSE_TOPIC_WILL, &e);
+    refuse(c, CAUSE_TOPIC_WILL, &e);
     return false;
 }
 
@@ -202,8 +276,6 @@ static void assign_id(struct conn *c)
     } while (worker_of(c->w->server, client_hash(0, slice_str(c->assigned_id))) != c->w);
 }
 
-static void connect_accept(struct conn *c, const struct mqtt_connect *p);
-
 static void connect_decided(struct conn *c, const struct mqtt_connect *p, struct auth_result *r)
 {
     if (!r->ok) {
@@ -211,13 +283,19 @@ static void connect_decided(struct conn *c, const struct mqtt_connect *p, struct
         return;
     }
     c->identity = r->identity;
-    if (!will_allowed(c, p)) {
-        return;
-    }
     if (p->client_id.n == 0) {
         assign_id(c);
     }
-    connect_accept(c, p);
+    if (will_allowed(c, p)) {
+        connect_accept(c, p);
+    }
+}
+
+void connect_refused(struct conn *c, const struct auth_result *r)
+{
+    struct mqtt_connect p;
+    (void)connect_again(c, &p);
+    refuse_identity(c, &p, r);
 }
 
 void connect_authenticated(struct conn *c, struct auth_result *r)
@@ -230,6 +308,7 @@ void connect_authenticated(struct conn *c, struct auth_result *r)
 static void hold(struct conn *c)
 {
     c->state = CONN_HELD;
+    count_add(&c->w->count.ring_waits, 1);
     list_del(&c->queue);
     list_push(&c->w->held, &c->queue);
     acceptors_hold(c->w);
@@ -254,6 +333,26 @@ static void take_over(struct conn *c, struct conn *old, struct evidence *winner)
     conn_end(old, CAUSE_TAKEOVER_SAME_NODE, &loser);
 }
 
+/* How long the session outlives the connection: what was asked for, within session_expiry_max. */
+static uint32_t expiry_granted(const struct conn *c, const struct mqtt_connect *p)
+{
+    uint32_t max = session_expiry_max(c->w->server);
+    uint32_t asked = p->clean_start ? 0 : SESSION_NEVER;
+    if (p->version == MQTT_V5) {
+        asked = p->props.session_expiry; /* 0 when it is not there */
+    }
+    return asked < max ? asked : max;
+}
+
+/* Before MQTT 5 a client can't be told another keepalive than its own. [MQTT-3.1.2-21] */
+static uint16_t keepalive_granted(const struct conn *c, const struct mqtt_connect *p)
+{
+    uint64_t max_ms = c->w->server->config->max_keepalive_ms;
+    uint64_t max = (max_ms + 999) / 1000;
+    bool capped = p->version == MQTT_V5 && max_ms != 0 && (p->keepalive == 0 || p->keepalive > max);
+    return capped ? (uint16_t)max : p->keepalive;
+}
+
 /* `s` is what the client has so far, or NULL. */
 static void accept_session(struct conn *c, const struct mqtt_connect *p, struct session *s,
                            struct slice id, uint64_t hash)
@@ -264,21 +363,28 @@ static void accept_session(struct conn *c, const struct mqtt_connect *p, struct 
         s = NULL;
     }
     bool present = s != NULL;
+    uint32_t expiry = expiry_granted(c, p);
     if (s == NULL) {
         s = session_new(0, id, hash, p->clean_start);
         session_map_put(&w->sessions, s);
         count_add(&w->count.sessions, 1);
+    } else {
+        expiry_online(w, s);
     }
-    s->clean = p->clean_start;
+    /* an endless one that goes on says nothing new; of others the store must know that no clock runs */
+    bool tell = present ? expiry != s->expiry_s || expiry != SESSION_NEVER : expiry != 0;
+    s->expiry_s = expiry;
+    if (tell) {
+        persist_session(w, s, true);
+    }
     if (p->will.present) {
-        s->will = message_new(p->will.topic, p->will.payload, p->will.qos, p->will.retain);
+        s->will = will_new(&p->will);
         persist_will(w, s);
     }
-    if (!p->clean_start && !session_durable(s)) {
-        persist_session(w, s);
+    reply_accepted(c, p, present);
+    if ((c->kind & CONN_FORGETS) != 0) {
+        own_forget(s, c);
     }
-    mqtt_encode_connack(conn_out(c), p->version, present, 0, NULL);
-    c->packets_out++;
     session_attach(s, c);
 }
 
@@ -316,11 +422,21 @@ static void connect_taken(struct conn *c)
     }
 }
 
+/* Its maximum packet size is below what a CONNACK has to say. */
+static void refuse_small(struct conn *c)
+{
+    struct evidence e;
+    evidence_init(&e);
+    evidence_u64(&e, EV_LIMIT, c->v5->max_packet);
+    evidence_str(&e, EV_TEXT, "the client takes no packet as large as its CONNACK");
+    refuse(c, CAUSE_LIMIT_PACKET_SIZE, &e);
+}
+
 static void connect_accept(struct conn *c, const struct mqtt_connect *p)
 {
     struct worker *w = c->w;
     struct evidence e;
-    struct slice id = c->assigned_id != NULL ? slice_str(c->assigned_id) : p->client_id;
+    struct slice id = id_of(c, p);
     uint64_t hash = client_hash(0, id);
     if (!list_empty(&w->unrecorded)) {
         hold(c);
@@ -328,10 +444,23 @@ static void connect_accept(struct conn *c, const struct mqtt_connect *p)
     }
     evidence_kept(c, &e);
     if (!conn_still_allowed(c)) {
-        refuse(c, p->version, 5, CAUSE_AUTH_REVOKED, &e);
+        refuse(c, CAUSE_AUTH_REVOKED, &e);
+        return;
+    }
+    c->keepalive = keepalive_granted(c, p);
+    if (c->v5 != NULL) {
+        c->v5->session_expiry = expiry_granted(c, p);
+    }
+    if (!reply_fits(c, p)) {
+        refuse_small(c);
         return;
     }
     struct session *s = session_map_find(&w->sessions, hash, 0, id);
+    if (s == NULL && memory_full(w->server)) {
+        memory_evidence(w->server, &e);
+        refuse(c, CAUSE_LIMIT_MEMORY, &e);
+        return;
+    }
     if (s != NULL && s->conn != NULL) {
         evidence_init(&e);
         take_over(c, s->conn, &e);
@@ -339,30 +468,36 @@ static void connect_accept(struct conn *c, const struct mqtt_connect *p)
     }
     uint16_t of_takeover = e.n;
     evidence_u64(&e, EV_KEEPALIVE_ASKED, p->keepalive);
-    evidence_u64(&e, EV_KEEPALIVE_GRANTED, p->keepalive);
+    evidence_u64(&e, EV_KEEPALIVE_GRANTED, c->keepalive);
     evidence_u64(&e, EV_CLEAN_SESSION, p->clean_start);
+    if (p->version == MQTT_V5) {
+        evidence_u64(&e, EV_SESSION_EXPIRY, c->v5->session_expiry);
+    }
+    exchange_evidence(c, &e);
     uint64_t now_us = loop_wall_us(w->loop);
     evidence_u64(&e, EV_HANDSHAKE_MS,
                  now_us > c->accepted_us ? (now_us - c->accepted_us) / 1000 : 0);
+    evidence_layers(&e, c);
     bool resumed = s != NULL && !p->clean_start;
-    if (!conn_record_accepted(c, resumed ? CAUSE_ACCEPTED_RESUMED : CAUSE_ACCEPTED_NEW, id, &e)) {
+    enum cause cause = resumed ? CAUSE_ACCEPTED_RESUMED : CAUSE_ACCEPTED_NEW;
+    if (!conn_record_accepted(c, cause, id, &e)) {
         evidence_keep(c, &e, of_takeover);
         hold(c);
         return;
     }
     list_del(&c->queue);
     c->state = CONN_OPEN;
-    c->keepalive = p->keepalive;
     count_add(&w->count.clients, 1);
     count_add(&w->count.accepted, 1);
+    count_add(&w->count.begun[cause], 1);
+    sys_note_clients(w->server);
     accept_session(c, p, s, id, hash);
     free(c->assigned_id);
-    c->assigned_id = NULL;
+    free(c->proven_user);
+    c->assigned_id = c->proven_user = NULL;
     connect_taken(c); /* what *p and id point to is gone now */
     c->last_in_ms = loop_now_ms(w->loop);
-    if (c->keepalive != 0) {
-        loop_timer_set(w->loop, &c->timer, c->last_in_ms + (uint64_t)c->keepalive * 1500);
-    }
+    conn_arm(c);
     conn_dirty(c);
     session_pump(c);
     conn_decode_rest(c);

@@ -48,9 +48,14 @@ static struct identity identify(const struct conn *c)
     struct mqtt_frame f;
     struct mqtt_connect p = {0};
     struct mqtt_error err;
-    uint32_t max = (uint32_t)c->w->server->config->max_packet_size;
-    if (buf_len(&c->in) > 0 && mqtt_frame(buf_slice(&c->in), max, &f, &err) > 0 &&
-        f.type == MQTT_CONNECT) {
+    uint32_t max = conn_max_packet(c);
+    struct slice in = buf_slice(&c->in);
+    long n = in.n > 0 ? mqtt_frame(in, max, &f, &err) : 0;
+    if (n < 0 && in.p[0] == MQTT_CONNECT << 4) {
+        mqtt_peek_connect(in, &p);
+        id.client_id = p.client_id;
+        id.version = (uint8_t)p.version;
+    } else if (n > 0 && f.type == MQTT_CONNECT) {
         bool good = mqtt_decode_connect(&f, &p, &err) == 0;
         id.client_id = p.client_id;
         id.version = (uint8_t)p.version;
@@ -91,6 +96,27 @@ static void evidence_tcp(struct evidence *e, const struct conn *c)
     }
 }
 
+void evidence_layers(struct evidence *e, const struct conn *c)
+{
+    struct stream_told t;
+    if (c->stream.ops->told == NULL) {
+        return;
+    }
+    stream_told(&c->stream, &t);
+    if (t.tls_version != NULL) {
+        evidence_str(e, EV_TLS_VERSION, t.tls_version);
+        evidence_str(e, EV_TLS_CIPHER, t.tls_cipher);
+    }
+    if (t.sni[0] != '\0') {
+        evidence_str(e, EV_TLS_SERVER_NAME, t.sni);
+    }
+    if (t.certified) {
+        evidence_str(e, EV_CERT_SUBJECT, t.subject);
+        evidence_str(e, EV_CERT_ISSUER, t.issuer);
+        evidence_u64(e, EV_CERT_NOT_AFTER, (uint64_t)t.not_after * 1000000);
+    }
+}
+
 /* The session's résumé and the transport's state: on every ending. */
 static void evidence_resume(struct evidence *e, struct conn *c, enum cause cause)
 {
@@ -111,8 +137,11 @@ static void evidence_resume(struct evidence *e, struct conn *c, enum cause cause
     if (s != NULL && s->dropped > 0) {
         evidence_u64(e, EV_DROPPED, s->dropped);
     }
+    if (s != NULL && filtered_count(s) > 0) {
+        evidence_u64(e, EV_FILTERED, filtered_count(s));
+    }
     if (s != NULL) {
-        evidence_u64(e, EV_SESSION_KEPT, !s->clean);
+        evidence_u64(e, EV_SESSION_KEPT, s->expiry_s != 0);
     }
     enum cause_description d = cause_info(cause)->description;
     bool client_first = (c->flags & CONN_SAW_EOF) != 0 || d == DESC_CLOSED_BY_CLIENT ||
@@ -124,8 +153,13 @@ static void evidence_resume(struct evidence *e, struct conn *c, enum cause cause
     evidence_tcp(e, c);
 }
 
+/* A record's addresses as text. */
+struct addresses {
+    char peer[ADDR_TEXT_MAX], proxy[ADDR_TEXT_MAX];
+};
+
 static void record_fill(struct record *r, struct conn *c, enum cause cause,
-                        const struct identity *id, char peer[ADDR_TEXT_MAX])
+                        const struct identity *id, struct addresses *a)
 {
     *r = (struct record){0};
     r->time_us = loop_wall_us(c->w->loop);
@@ -142,8 +176,13 @@ static void record_fill(struct record *r, struct conn *c, enum cause cause,
     r->instance = id->instance;
     r->client_id = id->client_id;
     r->user = id->user;
-    addr_text(&c->peer.sa, peer);
-    r->peer = slice_str(peer);
+    addr_text(&c->peer.sa, a->peer);
+    r->peer = slice_str(a->peer);
+    const struct stream_via *via = stream_via(&c->stream);
+    if (via != NULL) {
+        addr_text(&via->proxy.sa, a->proxy);
+        r->proxy = slice_str(a->proxy);
+    }
     r->listener = slice_str(c->listener == NULL ? "" : c->listener->info.name);
     r->node = slice_str(c->w->server->config->node);
 }
@@ -151,11 +190,11 @@ static void record_fill(struct record *r, struct conn *c, enum cause cause,
 bool conn_record_accepted(struct conn *c, enum cause cause, struct slice client_id,
                           const struct evidence *e)
 {
-    char peer[ADDR_TEXT_MAX];
+    struct addresses a;
     struct record r;
     struct identity id = identify_known(c);
     id.client_id = client_id;
-    record_fill(&r, c, cause, &id, peer);
+    record_fill(&r, c, cause, &id, &a);
     r.connected_at_us = r.time_us;
     r.flags = (uint8_t)(id.clean ? RECORD_CLEAN_SESSION : 0);
     r.detail = slice_make(e->bytes, e->n);
@@ -175,6 +214,7 @@ static void emit_ending(struct conn *c, struct record *r)
         list_push(&w->ended, &c->queue);
         return;
     }
+    count_add(&w->count.ring_waits, 1);
     c->ending = mem_alloc(record_size(r));
     c->ending_len = (uint16_t)record_encode(r, c->ending);
     list_push(&w->unrecorded, &c->queue);
@@ -217,19 +257,26 @@ static void close_politely(struct conn *c, enum cause cause, bool unread)
         (void)ignored;
     }
     unregister(c);
-    c->stream.ops->close(&c->stream, false);
+    /* what a slow consumer did not take would fill the kernel's memory until its TCP gives up */
+    c->stream.ops->close(&c->stream, cause == CAUSE_LIMIT_SLOW_CONSUMER);
 }
 
 /*
  * A client that says DISCONNECT closes the connection itself [MQTT-3.14.4-2]; waiting for it spares us the TIME_WAIT of who
- * closes first. Not for long, and not while the broker stops.
+ * closes first. One that was told DISCONNECT (or by WebSocket) gets our end of stream at once, and what it still sends is read away, or the
+ * kernel's reset could overtake what we said. Not for long, and not while the broker stops.
  */
-static bool linger(struct conn *c, enum cause cause)
+static bool linger(struct conn *c, enum cause cause, bool said)
 {
-    bool waits = cause_info(cause)->action == ACTION_DISCONNECT && c->io.fd >= 0 &&
+    bool may = cause_info(cause)->action == ACTION_DISCONNECT ||
+               (said && c->stream.ops->finish != NULL && conn_output_bytes(c) == 0);
+    bool waits = may && c->io.fd >= 0 &&
                  (c->flags & (CONN_SAW_EOF | CONN_HUNG_UP | CONN_WRITE_DEAD)) == 0 &&
                  !c->w->stopping;
     if (waits) {
+        if (said) {
+            c->stream.ops->finish(&c->stream);
+        }
         c->flags |= CONN_LINGERS;
         conn_hold(c);
         loop_timer_set(c->w->loop, &c->timer, loop_now_ms(c->w->loop) + LINGER_MS);
@@ -246,7 +293,29 @@ void conn_linger_end(struct conn *c)
     conn_unhold(c);
 }
 
-void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
+/* DISCONNECT before our close: to MQTT 5 clients that were accepted and still listen. [MQTT-3.14.0-1] */
+static bool say_disconnect(struct conn *c, uint8_t reason, const char *text)
+{
+    return c->v5 != NULL && c->state == CONN_OPEN && (c->flags & CONN_WRITE_DEAD) == 0 &&
+           text != NULL && reply_disconnect(c, reason, text);
+}
+
+static void will_at_end(struct worker *w, struct session *s, bool normal, struct evidence *e)
+{
+    s->conn = NULL; /* it gets no will any more, its own neither */
+    if (!normal && expiry_will_waits(s)) {
+        evidence_u64(e, EV_WILL_DELAY, s->will->delay_s);
+        return;
+    }
+    if (!normal) {
+        evidence_u64(e, EV_WILL_SENT, 1);
+    }
+    session_will_end(w, s, !normal);
+}
+
+/* `reason` and `text` are what an accepted MQTT 5 client is told; text NULL: nothing. */
+static void end_telling(struct conn *c, enum cause cause, const struct evidence *e, uint8_t reason,
+                        const char *text)
 {
     if (c->state == CONN_ENDED) {
         return; /* the first cause wins */
@@ -258,13 +327,15 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
         all = *e;
     }
     struct worker *w = c->w;
-    conn_flush(c); /* a CONNACK that refuses; before what was written is counted */
+    bool said = say_disconnect(c, reason, text);
+    conn_flush(c); /* that, or a CONNACK that refuses; before what was written is counted */
     struct identity id = identify(c);
-    char peer[ADDR_TEXT_MAX];
+    struct addresses a;
     struct record r;
-    record_fill(&r, c, cause, &id, peer);
+    record_fill(&r, c, cause, &id, &a);
     evidence_resume(&all, c, cause);
-    bool normal = cause == CAUSE_CLIENT_NORMAL || cause == CAUSE_CLIENT_REASON;
+    bool normal =
+        cause == CAUSE_CLIENT_NORMAL; /* only DISCONNECT 0 takes the will back [MQTT-3.14.4-3] */
     /* a refused CONNECT may have more behind it; an established connection is read as it comes */
     bool unread = c->connected_us == 0 || (c->flags & CONN_READABLE) != 0;
     c->state = CONN_ENDED;
@@ -273,24 +344,29 @@ void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
     free(c->ending); /* a takeover's evidence, if it was held */
     c->ending = NULL;
     if (c->session != NULL && c->session->will != NULL) {
-        c->session->conn = NULL; /* it gets no will any more, its own neither */
-        if (!normal) {
-            evidence_u64(&all, EV_WILL_SENT, 1);
-        }
-        session_will_end(w, c->session, !normal);
+        will_at_end(w, c->session, normal, &all);
     }
     r.detail = slice_make(all.bytes, all.n);
     r.flags |= all.truncated ? RECORD_TRUNCATED : 0;
     emit_ending(c, &r);
-    if (!linger(c, cause)) {
+    bool told = stream_ending(&c->stream, cause);
+    said = said || (told && cause_info(cause)->action != ACTION_DISCONNECT);
+    if (!linger(c, cause, said)) {
         close_politely(c, cause, unread);
     }
+    count_add(&w->count.ended[cause], 1);
     if (c->connected_us != 0) {
         count_sub(&w->count.clients, 1);
     } else {
         count_add(&w->count.refused, 1);
     }
     session_detach(w, c);
+}
+
+void conn_end(struct conn *c, enum cause cause, const struct evidence *e)
+{
+    const struct told *t = told_of(cause);
+    end_telling(c, cause, e, t->disconnect, t->text);
 }
 
 static const char *looks_like(struct slice b)
@@ -344,13 +420,23 @@ void conn_end_bad(struct conn *c, const struct mqtt_error *err, const struct mqt
     }
     evidence_str(&e, EV_EXPECTED, err->text);
     if (err->cause == CAUSE_LIMIT_PACKET_SIZE) {
-        evidence_u64(&e, EV_LIMIT, c->w->server->config->max_packet_size);
+        evidence_u64(&e, EV_LIMIT, conn_max_packet(c));
     }
-    if (c->connected_us == 0 && err->connack != 0) {
-        mqtt_encode_connack(conn_out(c), MQTT_V311, false, err->connack, NULL);
-        evidence_u64(&e, EV_REASON_CODE, err->connack);
+    if (c->state == CONN_HANDSHAKE && f == NULL && bytes.n > 0 && bytes.p[0] == MQTT_CONNECT << 4) {
+        struct mqtt_connect
+            p; /* a CONNECT that is too large: not decoded, but told in its version */
+        mqtt_peek_connect(bytes, &p);
+        c->version = (uint8_t)p.version;
     }
-    conn_end(c, err->cause, &e);
+    bool v5 = c->version == MQTT_V5;
+    bool refused = c->connected_us == 0 && (v5 || err->connack != 0);
+    if (refused) {
+        reply_refused(c, err->connack, err->reason, err->text);
+    }
+    if (refused || v5) {
+        evidence_u64(&e, EV_REASON_CODE, v5 ? err->reason : err->connack);
+    }
+    end_telling(c, err->cause, &e, err->reason, err->text);
 }
 
 void evidence_other(struct evidence *e, const struct conn *other, uint64_t silent_ms)

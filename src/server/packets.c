@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "mqtt/topic.h"
 #include "server/server_priv.h"
 
 static struct publisher *publisher_of(struct conn *c)
@@ -44,11 +45,15 @@ static bool identity_fresh(struct conn *c)
 
 static bool publish_allowed(struct conn *c, struct slice topic, struct auth_decision *d)
 {
+    if ((c->kind & CONN_OWN) != 0 ||
+        (topic.p[0] == '$' && bridge_state_topic(c, session_client_id(c->session), topic))) {
+        return true;
+    }
     if (topic.p[0] == '$' && slice_has_prefix(topic, slice_str("$SYS/"))) {
         *d = (struct auth_decision){.rule = "$SYS is the broker's own"};
         return false;
     }
-    return auth_allows(c->identity, AUTH_PUBLISH, topic, d);
+    return auth_allows(c->identity, session_client_id(c->session), AUTH_PUBLISH, topic, d);
 }
 
 enum verdict { MAY, MAY_NOT, ENDED };
@@ -88,7 +93,7 @@ static void end_receive_maximum(struct conn *c, uint64_t actual)
 {
     struct evidence e;
     evidence_init(&e);
-    evidence_u64(&e, EV_LIMIT, c->w->server->config->receive_maximum);
+    evidence_u64(&e, EV_LIMIT, conn_receive_max(c));
     evidence_u64(&e, EV_ACTUAL, actual);
     conn_end(c, CAUSE_LIMIT_RECEIVE_MAXIMUM, &e);
 }
@@ -102,41 +107,139 @@ static void note_loops(const struct session *s, const struct mqtt_publish *p, ui
     }
 }
 
-/* QoS 1 and 2: the acknowledgement waits for the stores. `deliver` false: permission denied, or a repetition. */
+/*
+ * Messages of this client that it may not count as done. Before MQTT 5 it can't know the limit: its next messages wait in
+ * its own socket. [MQTT-3.3.4-7] [MQTT-3.3.4-8]
+ */
+static uint64_t unfinished(const struct conn *c)
+{
+    return c->pub->pubacks + session_in_count(c->session);
+}
+
+static void acknowledged_with(struct conn *c, uint32_t number, uint8_t reason)
+{
+    if (c->version == MQTT_V5) {
+        acks_reason(c, number, reason);
+    }
+}
+
+/* QoS 2: false when the client has too many messages unfinished, and has ended. */
+static bool publish_received(struct conn *c, const struct mqtt_publish *p, uint32_t number,
+                             struct route_result *r, bool *deliver)
+{
+    struct worker *w = c->w;
+    struct session *s = c->session;
+    bool fresh = session_in_add(s, p->packet_id);
+    r->have = session_in_find(s, p->packet_id)->loops;
+    *deliver = *deliver && fresh;
+    if (fresh && c->version != MQTT_V5 && session_in_count(s) > conn_receive_max(c)) {
+        end_receive_maximum(c, session_in_count(s));
+        return false;
+    }
+    if (session_durable(s)) {
+        /* a repetition waits, too: what came on an earlier connection may not be stored yet */
+        if (fresh) {
+            persist_in_id(w, s->store_id, p->packet_id);
+        }
+        r->waits += persist_wait(w, WAIT_ACK, c, NULL, number, NULL);
+        if (!fresh) {
+            route_repetition(w, c, r->have, number, r);
+        }
+    }
+    return true;
+}
+
+/* Refused in MQTT 5: that ends the message, whatever its QoS. [MQTT-4.3.3-9] */
+static void publish_refused(struct conn *c, const struct mqtt_publish *p, uint8_t reason)
+{
+    uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
+    acks_reason(c, number, reason);
+    acks_waiting(c, number, 0);
+}
+
+/* QoS 1 and 2: the acknowledgement waits for the stores. `deliver` false: permission denied, before MQTT 5. */
 static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t hash, bool deliver)
 {
     struct worker *w = c->w;
     struct session *s = c->session;
     struct route_result r = {0};
     uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
-    if (p->qos == 2) {
-        bool fresh = session_in_add(s, p->packet_id);
-        r.have = session_in_find(s, p->packet_id)->loops;
-        deliver = deliver && fresh;
-        if (fresh && session_in_count(s) > w->server->config->receive_maximum) {
-            end_receive_maximum(c, session_in_count(s));
-            return;
-        }
-        if (session_durable(s)) {
-            /* a repetition waits, too: what came on an earlier connection may not be stored yet */
-            if (fresh) {
-                persist_in_id(w, s->store_id, p->packet_id);
-            }
-            r.waits += persist_wait(w, WAIT_ACK, c, NULL, number, NULL);
-            if (!fresh) {
-                route_repetition(w, c, r.have, number, &r);
-            }
-        }
+    if (p->qos == 2 && !publish_received(c, p, number, &r, &deliver)) {
+        return;
     }
     if (deliver) {
+        r.in = p->qos == 2 && session_durable(s) ? session_in_find(s, p->packet_id) : NULL;
         route_publish(w, c, s->instance, p, hash, number, &r);
         note_loops(s, p, r.loops);
+        acknowledged_with(c, number,
+                          r.over_quota && p->qos == 1 ? MQTT_RC_QUOTA
+                          : !r.matched                ? MQTT_RC_NO_SUBSCRIBERS
+                                                      : MQTT_RC_SUCCESS);
     }
     acks_waiting(c, number, r.waits);
-    if (acks_full(c)) {
-        /* before MQTT 5 a client can't know the limit: its next messages wait in its own socket */
+    if (c->state != CONN_OPEN) {
+        return;
+    }
+    if (c->version == MQTT_V5 && unfinished(c) > conn_receive_max(c)) {
+        end_receive_maximum(c, unfinished(c));
+    } else if (acks_full(c)) {
         conn_pause(c);
     }
+}
+
+/* What a PUBLISH of MQTT 5 may not have, and its alias. False: *err. */
+static bool publish_resolve(struct conn *c, struct mqtt_publish *p, struct mqtt_error *err)
+{
+    if ((p->props.present >> MQTT_PROP_SUBID & 1) != 0) {
+        *err = (struct mqtt_error){.cause = CAUSE_PROTOCOL_VIOLATION,
+                                   .reason = MQTT_RC_PROTOCOL_ERROR,
+                                   .clause = "MQTT-3.3.4-6",
+                                   .text = "no subscription identifier from a client"};
+        return false;
+    }
+    return (p->props.present >> MQTT_PROP_TOPIC_ALIAS & 1) == 0 || alias_in(c, p, err);
+}
+
+/* The payload is what its format indicator says, as far as that is asked for. */
+static bool payload_fits(const struct conn *c, const struct mqtt_publish *p)
+{
+    return !c->w->server->config->validate_payload_format ||
+           (p->props.present >> MQTT_PROP_PAYLOAD_FORMAT & 1) == 0 ||
+           p->props.payload_format == 0 || mqtt_payload_is_utf8(p->payload);
+}
+
+/* MQTT 5: a message that may not go on is answered where there is an answer, else the connection ends. */
+static void publish_bad_payload(struct conn *c, const struct mqtt_publish *p,
+                                const struct mqtt_frame *f, struct slice whole)
+{
+    const struct mqtt_error err = {.cause = CAUSE_PROTOCOL_VIOLATION,
+                                   .reason = MQTT_RC_PAYLOAD_FORMAT,
+                                   .clause = "",
+                                   .text = "a payload in UTF-8, as its format indicator says"};
+    if (p->qos > 0) {
+        publish_refused(c, p, MQTT_RC_PAYLOAD_FORMAT);
+    } else if ((c->kind & CONN_OWN) == 0) { /* a bridge's is another client's fault, somewhere */
+        conn_end_bad(c, &err, f, whole);
+    }
+}
+
+/* No memory for it; one of QoS 2 that was taken before is not refused any more. False: it goes no further. */
+static bool publish_has_memory(struct conn *c, const struct mqtt_publish *p, size_t bytes)
+{
+    if (memory_takes(c->w, bytes) ||
+        (p->qos == 2 && session_in_find(c->session, p->packet_id) != NULL)) {
+        return true;
+    }
+    count_add(&c->w->count.dropped[DROP_MEMORY], 1);
+    if (p->qos > 0 && c->version == MQTT_V5) {
+        publish_refused(c, p, MQTT_RC_QUOTA);
+    } else if (p->qos > 0) {
+        struct evidence e;
+        evidence_init(&e);
+        memory_evidence(c->w->server, &e);
+        conn_end(c, CAUSE_LIMIT_MEMORY, &e);
+    }
+    return false;
 }
 
 static void on_publish(struct conn *c, const struct mqtt_frame *f, struct slice whole)
@@ -144,16 +247,31 @@ static void on_publish(struct conn *c, const struct mqtt_frame *f, struct slice 
     struct mqtt_publish p;
     struct mqtt_error err;
     uint64_t hash = 0;
-    if (mqtt_decode_publish(f, (enum mqtt_version)c->version, &p, &err) != 0) {
+    if (mqtt_decode_publish(f, (enum mqtt_version)c->version, &p, &err) != 0 ||
+        (p.props.present != 0 && !publish_resolve(c, &p, &err))) {
         conn_end_bad(c, &err, f, whole);
         return;
     }
-    count_add(&c->w->count.messages_in, 1);
+    count_add(&c->w->count.publish_in[p.qos], 1);
+    count_add(&c->w->count.publish_bytes_in, p.payload.n);
+    if ((c->w->publish_rate | c->w->publish_bytes_rate) != 0 && (c->kind & CONN_OWN) == 0 &&
+        (publisher_of(c), !rate_publish(c, whole.n))) {
+        return;
+    }
     enum verdict v = publish_check(c, &p, &hash);
     if (v == ENDED) {
         return;
     }
-    if (p.qos > 0) {
+    if (p.props.present != 0 && v == MAY && !payload_fits(c, &p)) {
+        publish_bad_payload(c, &p, f, whole);
+        return;
+    }
+    if (v == MAY && !publish_has_memory(c, &p, whole.n)) {
+        return;
+    }
+    if (p.qos > 0 && v == MAY_NOT && c->version == MQTT_V5) {
+        publish_refused(c, &p, MQTT_RC_NOT_AUTHORIZED);
+    } else if (p.qos > 0) {
         publish_acked(c, &p, hash, v == MAY);
     } else if (v == MAY) {
         struct route_result r = {0};
@@ -161,10 +279,10 @@ static void on_publish(struct conn *c, const struct mqtt_frame *f, struct slice 
     }
 }
 
-static void send_ack(struct conn *c, enum mqtt_type type, uint16_t id)
+static void send_ack(struct conn *c, enum mqtt_type type, uint16_t id, uint8_t reason)
 {
-    mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, type, id, MQTT_RC_SUCCESS);
-    c->packets_out++;
+    mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, type, id, reason);
+    conn_sent(c, type);
     conn_dirty(c);
 }
 
@@ -181,23 +299,28 @@ static void on_ack(struct conn *c, const struct mqtt_frame *f, struct slice whol
         conn_end_bad(c, &err, f, whole);
         return;
     }
+    struct queue_size before = queue_size(s);
     enum ack_result r = session_ack(s, f->type, a.packet_id, &order, &stored, &m);
+    if (r == ACK_RELEASE && a.reason >= MQTT_RC_UNSPECIFIED) {
+        struct message *none; /* refused: there is no PUBREL [MQTT-4.3.3-4] */
+        r = session_ack(s, MQTT_PUBCOMP, a.packet_id, &order, &stored, &none);
+    }
+    count_queue(&c->w->count, s, before);
     if (r == ACK_RELEASE && session_durable(s)) {
         persist_released(c->w, s, order, m, stored);
         (void)persist_wait(c->w, WAIT_PUBREL, c, NULL, a.packet_id, NULL);
     } else if (r == ACK_RELEASE) {
-        send_ack(c, MQTT_PUBREL, a.packet_id);
+        send_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_SUCCESS);
     } else if (r == ACK_DONE && stored) {
         persist_acked(c->w, s, order, m);
     } else if (r == ACK_UNKNOWN && f->type == MQTT_PUBREC) {
         /* a repetition of what is done: let the peer end it */
-        send_ack(c, MQTT_PUBREL, a.packet_id);
+        send_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_PACKET_ID_NOT_FOUND);
     }
     if (m != NULL) {
         message_unref(m);
     }
     if (r == ACK_DONE) {
-        count_sub(&c->w->count.queued, 1);
         session_pump(c);
     }
 }
@@ -211,76 +334,107 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
         conn_end_bad(c, &err, f, whole);
         return;
     }
-    const struct in_id *found = session_in_find(s, a.packet_id);
-    struct in_id in = {0};
-    if (found != NULL) {
-        in = *found;
+    const struct in_id *in = session_in_find(s, a.packet_id);
+    bool known = in != NULL;
+    if (known && session_durable(s)) {
+        persist_in_gone(c->w, s, in);
     }
-    bool known = session_in_remove(s, a.packet_id);
+    (void)session_in_remove(s, a.packet_id);
     if (session_durable(s)) {
         /* forgotten for good before the client may use the ID again; by an earlier PUBREL, too */
-        if (known) {
-            persist_in_gone(c->w, s, &in);
-        }
         (void)persist_wait(c->w, WAIT_PUBCOMP, c, NULL, a.packet_id, NULL);
         return;
     }
-    send_ack(c, MQTT_PUBCOMP, a.packet_id);
+    send_ack(c, MQTT_PUBCOMP, a.packet_id, known ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND);
 }
 
 /* ---- subscriptions ---- */
 
-struct retained_to {
-    struct conn *c;
-    const struct topic_sub *sub;
-};
+enum { RETAIN_ALWAYS, RETAIN_IF_NEW, RETAIN_NEVER }; /* retain handling */
 
-static void give_retained(void *arg, struct slice topic, struct slice payload, uint8_t qos)
+static struct topic_sub *sub_new(struct conn *c, struct slice filter)
 {
-    const struct retained_to *to = arg;
-    struct mqtt_publish p = {.topic = topic, .payload = payload, .qos = qos, .retain = true};
-    route_retained(to->c, &p, to->sub);
+    struct topics *t = c->w->server->topics;
+    struct topic_sub *sub = mem_new(1, sizeof *sub);
+    session_sub_link(c->session, sub, filter);
+    topics_add(t, c->w->index, c->session->instance, filter, sub);
+    if ((sub->flags & SUB_SHARED) != 0) {
+        c->session->shared = true;
+        topics_share_here(t, sub, true);
+    }
+    return sub;
 }
 
-static void subscribe_one(struct conn *c, const struct mqtt_sub *in)
+static void subscribe_one(struct conn *c, const struct mqtt_sub *in, uint32_t subid, bool filtered)
 {
     struct worker *w = c->w;
     struct session *s = c->session;
     struct topic_sub *sub = session_sub_find(s, in->filter);
-    if (sub == NULL) {
-        sub = mem_new(1, sizeof *sub);
-        sub->qos = in->qos;
-        session_sub_link(s, sub);
-        topics_add(w->server->topics, w->index, s->instance, in->filter, sub);
+    bool fresh = sub == NULL;
+    bool bridge = (c->kind & CONN_BRIDGE) != 0 && c->v5 == NULL; /* it has no way to ask for that */
+    if (fresh) {
+        sub = sub_new(c, in->filter);
     }
     sub->qos = in->qos; /* [MQTT-3.8.4-3] */
+    sub->subid = subid;
+    sub->flags = (uint8_t)((sub->flags & (SUB_SHARED | SUB_FEEDS | SUB_FEEDS_AGAIN)) |
+                           (in->no_local || bridge ? SUB_NO_LOCAL : 0) |
+                           (in->retain_as_published || bridge ? SUB_RETAIN_AS_PUBLISHED : 0) |
+                           (filtered ? SUB_FILTERED : 0));
+    filtered_set(w, sub);
+    bool retained =
+        in->retain_handling == RETAIN_ALWAYS || (in->retain_handling == RETAIN_IF_NEW && fresh);
+    if (retained && (sub->flags & SUB_SHARED) == 0) {
+        feed_begin(w, s, sub);
+    }
     if (session_durable(s)) {
         persist_sub(w, s, sub);
     }
-    struct retained_to to = {.c = c, .sub = sub};
-    retained_each(w->server->retained, s->instance, in->filter, give_retained, &to);
 }
 
-/* Which filters are allowed: codes[] gets the granted QoS or 0x80. False: the connection has ended. */
-static bool subscribe_check(struct conn *c, const struct mqtt_subscribe *p, uint8_t *codes)
+/*
+ * A shared subscription needs the permission for its filter. Where nothing covers it but messages are looked at one by one,
+ * *filtered; to the broker's own topics that does not hold.
+ */
+static bool subscribe_allowed(const struct conn *c, struct slice filter, bool *filtered,
+                              struct auth_decision *d)
+{
+    struct slice name, inner = filter;
+    if (mqtt_filter_is_shared(filter)) {
+        bool valid = mqtt_filter_shared(filter, &name, &inner);
+        assert(valid);
+    }
+    *filtered = false;
+    if (auth_allows(c->identity, session_client_id(c->session), AUTH_SUBSCRIBE, inner, d)) {
+        return true;
+    }
+    *filtered =
+        inner.p[0] != '$' && auth_identity_subscriptions(c->identity) == SUBSCRIPTIONS_FILTERED;
+    return *filtered;
+}
+
+/* Which filters are allowed: codes[] gets the granted QoS or 0x80, filtered[] which are. False: the connection has ended. */
+static bool subscribe_check(struct conn *c, const struct mqtt_subscribe *p, uint8_t *codes,
+                            bool *filtered)
 {
     struct slice rest = p->entries;
     struct mqtt_sub in;
+    struct worker *w = c->w;
     uint32_t fresh = 0;
     for (uint32_t i = 0; mqtt_sub_next(&rest, false, &in); i++) {
         struct auth_decision d;
         codes[i] = in.qos;
         fresh += session_sub_find(c->session, in.filter) == NULL;
-        if (auth_allows(c->identity, AUTH_SUBSCRIBE, in.filter, &d)) {
+        if (subscribe_allowed(c, in.filter, &filtered[i], &d)) {
             continue;
         }
         if (auth_identity_on_denied(c->identity) == ON_DENIED_CLOSE) {
             end_denied(c, CAUSE_TOPIC_SUBSCRIBE, in.filter, in.qos, &d);
             return false;
         }
-        codes[i] = 0x80;
+        codes[i] = c->version == MQTT_V5 ? MQTT_RC_NOT_AUTHORIZED : MQTT_RC_UNSPECIFIED;
     }
-    uint64_t max = c->w->server->config->max_subscriptions;
+    uint64_t max = w->server->config->max_subscriptions;
     if (c->session->sub_count + fresh > max) {
         struct evidence e;
         evidence_init(&e);
@@ -299,13 +453,46 @@ static void answer(struct conn *c, struct buf *packet)
         size_t n = buf_len(packet);
         uint8_t *bytes = mem_alloc(n);
         memcpy(bytes, packet->p + packet->start, n);
+        c->answers++;
         (void)persist_wait(c->w, WAIT_BYTES, c, NULL, (uint32_t)n, bytes);
     } else {
+        conn_sent(c, (enum mqtt_type)(packet->p[packet->start] >> 4));
         buf_put_slice(conn_out(c), buf_slice(packet));
-        c->packets_out++;
         conn_dirty(c);
     }
     buf_fini(packet);
+}
+
+/* False: the client takes no packet of that length, there is no other answer, and the connection has ended. [MQTT-3.1.2-24] */
+static bool answer_fits(struct conn *c, const struct buf *packet)
+{
+    if (c->v5 == NULL || buf_len(packet) <= c->v5->max_packet) {
+        return true;
+    }
+    struct evidence e;
+    evidence_init(&e);
+    evidence_u64(&e, EV_LIMIT, c->v5->max_packet);
+    evidence_u64(&e, EV_ACTUAL, buf_len(packet));
+    evidence_str(&e, EV_TEXT, "the client takes no packet as large as the answer to its own");
+    conn_end(c, CAUSE_LIMIT_PACKET_SIZE, &e);
+    return false;
+}
+
+/* What is allowed of a SUBSCRIBE, and its SUBACK, which fits. */
+static void subscribe_all(struct conn *c, const struct mqtt_subscribe *p, const uint8_t *codes,
+                          const bool *filtered, struct buf *suback)
+{
+    struct slice rest = p->entries;
+    struct mqtt_sub in;
+    uint32_t subid = (p->props.present >> MQTT_PROP_SUBID & 1) != 0 ? p->props.subids[0] : 0;
+    for (uint32_t i = 0; mqtt_sub_next(&rest, false, &in); i++) {
+        if (codes[i] < MQTT_RC_UNSPECIFIED) {
+            subscribe_one(c, &in, subid, filtered[i]);
+        }
+    }
+    sys_wanted(c->w->server);
+    answer(c, suback);
+    session_pump(c); /* the retained messages, behind the SUBACK as most clients like it */
 }
 
 static void on_subscribe(struct conn *c, const struct mqtt_frame *f, struct slice whole)
@@ -319,26 +506,18 @@ static void on_subscribe(struct conn *c, const struct mqtt_frame *f, struct slic
     if (!identity_fresh(c)) {
         return;
     }
+    c->w->work += 3 * f->body.n; /* a level of two bytes costs as much as some copies */
     uint8_t *codes = mem_new(p.count, 1);
-    if (subscribe_check(c, &p, codes)) {
+    bool *filtered = mem_new(p.count, sizeof *filtered);
+    if (subscribe_check(c, &p, codes, filtered)) {
         struct buf packet = {0};
-        struct slice rest = p.entries;
-        struct mqtt_sub in;
         mqtt_encode_suback(&packet, (enum mqtt_version)c->version, p.packet_id, codes, p.count);
-        if (!session_durable(c->session)) {
-            answer(c, &packet); /* before the retained messages, as most clients like it */
+        if (answer_fits(c, &packet)) {
+            subscribe_all(c, &p, codes, filtered, &packet);
         }
-        for (uint32_t i = 0; mqtt_sub_next(&rest, false, &in); i++) {
-            if (codes[i] != 0x80) {
-                subscribe_one(c, &in);
-            }
-        }
-        sys_wanted(c->w->server);
-        if (session_durable(c->session)) {
-            answer(c, &packet);
-        }
-        session_pump(c);
+        buf_fini(&packet);
     }
+    free(filtered);
     free(codes);
 }
 
@@ -348,25 +527,28 @@ static void on_unsubscribe(struct conn *c, const struct mqtt_frame *f, struct sl
     struct mqtt_error err;
     struct mqtt_sub in;
     struct buf packet = {0};
-    struct worker *w = c->w;
     if (mqtt_decode_unsubscribe(f, (enum mqtt_version)c->version, &p, &err) != 0) {
         conn_end_bad(c, &err, f, whole);
         return;
     }
-    while (mqtt_sub_next(&p.entries, true, &in)) {
+    uint8_t *codes = mem_new(p.count, 1);
+    for (uint32_t i = 0; mqtt_sub_next(&p.entries, true, &in); i++) {
         struct topic_sub *sub = session_sub_find(c->session, in.filter);
         if (sub == NULL) {
+            codes[i] = MQTT_RC_NO_SUBSCRIPTION;
             continue;
         }
-        if (session_durable(c->session)) {
-            persist_unsub(w, c->session, in.filter);
+        if ((sub->flags & SUB_SHARED) != 0) {
+            shared_leave(c->w, c->session, sub, false);
         }
-        topics_remove(w->server->topics, w->index, sub);
-        session_sub_unlink(c->session, sub);
-        free(sub);
+        session_unsubscribe(c->w, c->session, sub);
     }
-    mqtt_encode_unsuback(&packet, (enum mqtt_version)c->version, p.packet_id, NULL, 0);
-    answer(c, &packet);
+    mqtt_encode_unsuback(&packet, (enum mqtt_version)c->version, p.packet_id, codes, p.count);
+    free(codes);
+    if (answer_fits(c, &packet)) {
+        answer(c, &packet);
+    }
+    buf_fini(&packet);
 }
 
 static void on_pingreq(struct conn *c, const struct mqtt_frame *f, struct slice whole)
@@ -377,24 +559,14 @@ static void on_pingreq(struct conn *c, const struct mqtt_frame *f, struct slice 
         return;
     }
     mqtt_encode_pingresp(conn_out(c));
-    c->packets_out++;
+    conn_sent(c, MQTT_PINGRESP);
     conn_dirty(c);
-}
-
-static void on_disconnect(struct conn *c, const struct mqtt_frame *f, struct slice whole)
-{
-    struct mqtt_disconnect d;
-    struct mqtt_error err;
-    if (mqtt_decode_disconnect(f, (enum mqtt_version)c->version, &d, &err) != 0) {
-        conn_end_bad(c, &err, f, whole);
-        return;
-    }
-    conn_end(c, CAUSE_CLIENT_NORMAL, NULL);
 }
 
 static void on_connect(struct conn *c, const struct mqtt_frame *f, struct slice whole)
 {
     struct mqtt_error err = {.cause = CAUSE_PROTOCOL_SECOND_CONNECT,
+                             .reason = MQTT_RC_PROTOCOL_ERROR,
                              .clause = "MQTT-3.1.0-2",
                              .text = "one CONNECT on a connection"};
     conn_end_bad(c, &err, f, whole);
@@ -403,16 +575,18 @@ static void on_connect(struct conn *c, const struct mqtt_frame *f, struct slice 
 /* Packets that only a server sends, or that this version does not have. */
 static void on_forbidden(struct conn *c, const struct mqtt_frame *f, struct slice whole)
 {
-    struct mqtt_error err = {
-        .cause = CAUSE_PROTOCOL_VIOLATION, .clause = "", .text = "a packet that a client may send"};
+    struct mqtt_error err = {.cause = CAUSE_PROTOCOL_VIOLATION,
+                             .reason = MQTT_RC_PROTOCOL_ERROR,
+                             .clause = "",
+                             .text = "a packet that a client may send"};
     conn_end_bad(c, &err, f, whole);
 }
 
 void packet_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole)
 {
     static void (*const handlers[16])(struct conn *, const struct mqtt_frame *, struct slice) = {
-        on_forbidden, on_connect,   on_forbidden,  on_publish,   on_ack,         on_ack,
-        on_pubrel,    on_ack,       on_subscribe,  on_forbidden, on_unsubscribe, on_forbidden,
-        on_pingreq,   on_forbidden, on_disconnect, on_forbidden};
+        on_forbidden, on_connect,   on_forbidden,      on_publish,     on_ack,         on_ack,
+        on_pubrel,    on_ack,       on_subscribe,      on_forbidden,   on_unsubscribe, on_forbidden,
+        on_pingreq,   on_forbidden, disconnect_handle, exchange_handle};
     handlers[(unsigned)f->type & 15](c, f, whole);
 }

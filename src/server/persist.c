@@ -7,14 +7,19 @@
  * tried again every second; its waits stay, so nothing is acknowledged that is not safe.
  *
  * Keys (numbers big-endian):
- *   sessions   'S' instance32 clientId        version8 storeId64
- *              'T' storeId64 filter           qos8 flags8 subid32
+ *   sessions   'S' instance32 clientId        version8=2 storeId64 expiry32 ended64 (wall ms; 0 while connected)
+ *                                             version8=1 storeId64: of earlier brokers, without an end
+ *              'T' storeId64 filter           qos8 flags8 subid32; of a filtered one: 1 and the user name behind it, if known
  *              'I' storeId64 packetId16 loop8 loops8  (empty)  incoming QoS 2: that loop (of so many) has stored its part
- *              'W' instance32 clientId        message          the will of a connected client
- *   queues     storeId64 order64              version8 qos8 retain8 state8 subid32 messageId64
+ *              'I' storeId64 packetId16 255 255 group64  (empty)  the same of a shared subscription: a member of that group
+ *              'W' instance32 clientId        version8=3 delay32 due64 (wall ms; 0 while connected) PUBLISH of MQTT 5: the will
+ *                                             message: of earlier brokers; its first byte, the QoS, is below 3
+ *   queues     storeId64 order64              version8=1 qos8 flags8 state8 subid32 messageId64
+ *                                             version8=2 and share32 behind it: of a shared subscription
  *   messages   messageId64                    message
  *   retained   instance32 topic               message
- *   message:   qos8 retain8 topicLen16 topic payload
+ *   message:   version8=3 qos8 retain8 topicLen16 extraLen32 expires64 (wall ms; 0 = never) topic extra payload
+ *              qos8 retain8 topicLen16 topic payload: of earlier brokers; its first byte is below 3
  */
 #include <assert.h>
 #include <errno.h>
@@ -35,6 +40,8 @@ struct persist_batch {
     struct buf ops;
     struct wait *waits;
     uint32_t wait_count, number;
+    uint64_t
+        wall_less_mono; /* what the loop's clocks were apart when it handed the batch over, ms */
     int error;
 };
 
@@ -58,38 +65,45 @@ void persist_drop(struct worker *w, enum store_family family, struct slice key)
     put_op(&w->persist.ops, family, false, key, slice_make(NULL, 0));
 }
 
-static void put_message(struct buf *out, struct slice topic, struct slice payload, uint8_t qos,
-                        bool retain)
+uint64_t persist_wall_less_mono(const struct worker *w)
 {
-    uint8_t head[4] = {qos, retain};
-    put_be16(head + 2, (uint16_t)topic.n);
+    return loop_wall_us(w->loop) / 1000 - loop_now_ms(w->loop);
+}
+
+static void put_message(struct buf *out, const struct message_parts *m, uint64_t wall_less_mono)
+{
+    uint8_t head[MESSAGE_ROW_HEAD] = {MESSAGE_ROW_VERSION, m->qos, m->retain};
+    put_be16(head + 3, (uint16_t)m->topic.n);
+    put_be32(head + 5, (uint32_t)m->extra.n);
+    put_be64(head + 9, m->expires_ms == 0 ? 0 : m->expires_ms + wall_less_mono);
     buf_put(out, head, sizeof head);
-    buf_put_slice(out, topic);
-    buf_put_slice(out, payload);
+    buf_put_slice(out, m->topic);
+    buf_put_slice(out, m->extra);
+    buf_put_slice(out, m->payload);
 }
 
 struct retained_row {
     struct buf value;
-    bool found;
+    uint64_t wall_less_mono;
 };
 
-static void retained_found(void *arg, struct slice topic, struct slice payload, uint8_t qos)
+static bool retained_found(void *arg, const struct message_parts *m)
 {
     struct retained_row *row = arg;
-    put_message(&row->value, topic, payload, qos, true);
-    row->found = true;
+    put_message(&row->value, m, row->wall_less_mono);
+    return true;
 }
 
 /*
  * A retained message is written as it is now, not as it was when the loop asked: two loops that set one topic reach the
  * store in any order, and the last write must be what RAM holds.
  */
-static void fill_retained(struct server *s, struct store_batch *out, struct slice key)
+static void fill_retained(const struct persist_batch *b, struct store_batch *out, struct slice key)
 {
-    struct retained_row row = {0};
+    const struct server *s = b->w->server;
+    struct retained_row row = {.wall_less_mono = b->wall_less_mono};
     struct store_cf *cf = store_family(s->store, STORE_RETAINED);
-    retained_each(s->retained, get_be32(key.p), slice_from(key, 4), retained_found, &row);
-    if (row.found) {
+    if (retained_get(s->retained, get_be32(key.p), slice_from(key, 4), retained_found, &row)) {
         store_batch_put(out, cf, key, buf_slice(&row.value));
     } else {
         store_batch_delete(out, cf, key);
@@ -106,7 +120,7 @@ static void fill(struct commit_job *job, struct store_batch *out)
         uint32_t key = get_le32(rest.p + 2), value = get_le32(rest.p + 6);
         struct slice k = slice_make(rest.p + OP_HEAD, key);
         if (rest.p[0] == STORE_RETAINED) {
-            fill_retained(b->w->server, out, k);
+            fill_retained(b, out, k);
         } else if (rest.p[1] != 0) {
             store_batch_put(out, cf, k, slice_make(k.p + key, value));
         } else {
@@ -184,13 +198,15 @@ static void wait_over(struct worker *w, const struct wait *wt)
             mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version,
                             wt->kind == WAIT_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP,
                             (uint16_t)wt->value, MQTT_RC_SUCCESS);
-            c->packets_out++;
+            conn_sent(c, wt->kind == WAIT_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP);
             conn_dirty(c);
             break;
         case WAIT_BYTES:
             buf_put(conn_out(c), wt->bytes, wt->value);
-            c->packets_out++;
+            conn_sent(c, (enum mqtt_type)(wt->bytes[0] >> 4));
             conn_dirty(c);
+            c->answers--;
+            session_pump(c); /* retained messages follow their SUBACK */
             break;
         case WAIT_REMOTE_ACK:
             break;
@@ -247,13 +263,15 @@ static struct slice message_key(uint8_t out[8], uint64_t id)
     return slice_make(out, 8);
 }
 
-void persist_session(struct worker *w, struct session *s)
+void persist_session(struct worker *w, struct session *s, bool connected)
 {
-    uint8_t key[8 + 65536], value[9] = {1};
+    uint8_t key[8 + 65536], value[21] = {SESSION_ROW_VERSION};
     if (s->store_id == 0) {
         s->store_id = atomic_fetch_add(&w->server->store_id, 1) + 1;
     }
     put_be64(value + 1, s->store_id);
+    put_be32(value + 9, s->expiry_s);
+    put_be64(value + 13, connected ? 0 : loop_wall_us(w->loop) / 1000);
     size_t n = persist_client_key(key, 'S', s->instance, session_client_id(s));
     put_op(&w->persist.ops, STORE_SESSIONS, true, slice_make(key, n),
            slice_make(value, sizeof value));
@@ -300,10 +318,19 @@ static struct slice sub_key(uint8_t *out, const struct session *s, struct slice 
 
 void persist_sub(struct worker *w, const struct session *s, const struct topic_sub *sub)
 {
-    uint8_t key[16 + 65536], value[6] = {sub->qos, sub->flags};
+    uint8_t key[16 + 65536], value[SUB_ROW_USER + SUB_USER_MAX] = {sub->qos, sub->flags};
+    size_t n = SUB_ROW;
+    struct slice user;
     put_be32(value + 2, sub->subid);
-    put_op(&w->persist.ops, STORE_SESSIONS, true, sub_key(key, s, topic_node_filter(sub->node)),
-           slice_make(value, sizeof value));
+    if ((sub->flags & SUB_FILTERED) != 0 && filtered_user(s, &user) && user.n <= SUB_USER_MAX) {
+        value[n] = 1;
+        n = SUB_ROW_USER + user.n;
+        if (user.n > 0) {
+            memcpy(value + SUB_ROW_USER, user.p, user.n);
+        }
+    }
+    put_op(&w->persist.ops, STORE_SESSIONS, true, sub_key(key, s, topic_sub_filter(sub)),
+           slice_make(value, n));
 }
 
 void persist_unsub(struct worker *w, const struct session *s, struct slice filter)
@@ -331,8 +358,27 @@ void persist_in_id(struct worker *w, uint64_t session_id, uint16_t id)
     put_in_id(w, session_id, id, w->index, true);
 }
 
+static void put_in_share(struct worker *w, uint64_t session_id, uint16_t id, uint64_t group,
+                         bool add)
+{
+    uint8_t key[IN_SHARE_KEY] = {'I'};
+    put_be64(key + 1, session_id);
+    put_be16(key + 9, id);
+    key[11] = key[12] = UINT8_MAX; /* whichever loop that was */
+    put_be64(key + 13, group);
+    put_op(&w->persist.ops, STORE_SESSIONS, add, slice_make(key, sizeof key), slice_make(NULL, 0));
+}
+
+void persist_in_share(struct worker *w, uint64_t session_id, uint16_t id, uint64_t group)
+{
+    put_in_share(w, session_id, id, group, true);
+}
+
 void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in)
 {
+    for (uint32_t i = 0; in->shares != NULL && i < in->shares->count; i++) {
+        put_in_share(w, s->store_id, in->id, in->shares->group[i], false);
+    }
     uint64_t loops = in->loops | UINT64_C(1) << w->index;
     while (loops != 0) {
         put_in_id(w, s->store_id, in->id, (unsigned)__builtin_ctzll(loops), false);
@@ -349,14 +395,27 @@ void persist_retained(struct worker *w, uint32_t instance, struct slice topic)
            slice_make(NULL, 0));
 }
 
+/* When the will of a session without connection is due; 0 while it has one. */
+static uint64_t will_due_wall(struct worker *w, const struct session *s)
+{
+    uint64_t now = loop_now_ms(w->loop), due = s->will->due_ms;
+    if (due == 0) {
+        return 0;
+    }
+    return loop_wall_us(w->loop) / 1000 + (due > now ? due - now : 0);
+}
+
 void persist_will(struct worker *w, struct session *s)
 {
     uint8_t key[8 + 65536];
     struct buf value = {0};
     size_t n = persist_client_key(key, 'W', s->instance, session_client_id(s));
     if (s->will != NULL) {
-        put_message(&value, message_topic(s->will), message_payload(s->will), s->will->qos,
-                    s->will->retain);
+        uint8_t head[WILL_ROW_HEAD] = {WILL_ROW_VERSION};
+        put_be32(head + 1, s->will->delay_s);
+        put_be64(head + 5, will_due_wall(w, s));
+        buf_put(&value, head, sizeof head);
+        buf_put_slice(&value, will_packet(s->will));
     }
     put_op(&w->persist.ops, STORE_SESSIONS, s->will != NULL, slice_make(key, n), buf_slice(&value));
     buf_fini(&value);
@@ -369,7 +428,7 @@ void persist_orphan_wills(struct worker *w)
         w->orphan_wills = o->next;
         struct session *s =
             session_new(o->instance, slice_make(o->client_id, o->client_id_len), 0, true);
-        s->will = o->msg;
+        s->will = o->will;
         session_will_end(w, s, true);
         session_free(s);
         free(o);
@@ -388,12 +447,15 @@ void persist_queue(struct worker *w, struct session *s)
 static void put_entry(struct worker *w, const struct session *s, uint64_t order,
                       const struct out_entry *e, uint64_t message_id)
 {
-    uint8_t key[16], value[16] = {1, e->qos, e->retain, e->state};
+    bool shared = e->share != 0;
+    uint8_t flags = (uint8_t)((e->retain ? QUEUE_RETAIN : 0) | (e->filtered ? QUEUE_FILTERED : 0));
+    uint8_t key[16], value[QUEUE_ROW_SHARED] = {shared ? 2 : 1, e->qos, flags, e->state};
     queue_key(key, s->store_id, order);
     put_be32(value + 4, e->subid);
     put_be64(value + 8, message_id);
+    put_be32(value + 16, e->share);
     put_op(&w->persist.ops, STORE_QUEUES, true, slice_make(key, sizeof key),
-           slice_make(value, sizeof value));
+           slice_make(value, shared ? QUEUE_ROW_SHARED : QUEUE_ROW));
 }
 
 static void store_message(struct worker *w, struct message *m)
@@ -404,7 +466,9 @@ static void store_message(struct worker *w, struct message *m)
     }
     struct buf value = {0};
     m->store_id = atomic_fetch_add(&w->server->store_id, 1) + 1;
-    put_message(&value, message_topic(m), message_payload(m), m->qos, m->retain);
+    struct message_parts parts;
+    message_parts(m, &parts);
+    put_message(&value, &parts, persist_wall_less_mono(w));
     put_op(&w->persist.ops, STORE_MESSAGES, true, message_key(key, m->store_id), buf_slice(&value));
     buf_fini(&value);
 }
@@ -466,7 +530,8 @@ void persist_flush(struct worker *w)
                                 .ops = p->ops,
                                 .waits = p->waits,
                                 .wait_count = p->wait_count,
-                                .number = p->building++};
+                                .number = p->building++,
+                                .wall_less_mono = persist_wall_less_mono(w)};
     p->ops = (struct buf){0};
     p->waits = NULL;
     p->wait_count = p->wait_cap = 0;

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mqtt/topic.h"
 #include "server/persist_priv.h"
 
 /* Sessions by their number in the store, sorted by it, since keys come in no such order. */
@@ -59,21 +60,80 @@ static struct worker *worker_of_session(struct server *s, const struct session *
     return worker_of(s, session->hash);
 }
 
-/* A stored message: false when the bytes are none. */
-static bool read_message(struct slice v, struct mqtt_publish *out)
+/* One of an earlier broker. */
+static bool read_message_1(struct slice v, struct message_parts *out)
 {
-    if (v.n < 4 || (size_t)4 + get_be16(v.p + 2) > v.n) {
+    if (v.n < MESSAGE_ROW_HEAD_1 || (size_t)MESSAGE_ROW_HEAD_1 + get_be16(v.p + 2) > v.n) {
         return false;
     }
-    *out = (struct mqtt_publish){.qos = v.p[0], .retain = v.p[1] != 0};
-    out->topic = slice_make(v.p + 4, get_be16(v.p + 2));
-    out->payload = slice_from(v, 4 + out->topic.n);
+    *out = (struct message_parts){.qos = v.p[0], .retain = v.p[1] != 0};
+    out->topic = slice_make(v.p + MESSAGE_ROW_HEAD_1, get_be16(v.p + 2));
+    out->payload = slice_from(v, MESSAGE_ROW_HEAD_1 + out->topic.n);
     return out->topic.n > 0;
+}
+
+/* Wall time becomes monotonic; 1 is long over. */
+static uint64_t mono_of(const struct server *s, uint64_t wall_ms)
+{
+    uint64_t apart = persist_wall_less_mono(s->workers[0]);
+    return wall_ms == 0 ? 0 : wall_ms <= apart ? 1 : wall_ms - apart;
+}
+
+/* A stored message: false when the bytes are none. */
+static bool read_message(const struct server *s, struct slice v, struct message_parts *out)
+{
+    if (v.n > 0 && v.p[0] != MESSAGE_ROW_VERSION) {
+        return read_message_1(v, out);
+    }
+    if (v.n < MESSAGE_ROW_HEAD ||
+        (uint64_t)MESSAGE_ROW_HEAD + get_be16(v.p + 3) + get_be32(v.p + 5) > v.n) {
+        return false;
+    }
+    *out = (struct message_parts){.qos = v.p[1], .retain = v.p[2] != 0};
+    out->expires_ms = mono_of(s, get_be64(v.p + 9));
+    out->topic = slice_make(v.p + MESSAGE_ROW_HEAD, get_be16(v.p + 3));
+    out->extra = slice_make(out->topic.p + out->topic.n, get_be32(v.p + 5));
+    out->payload = slice_from(v, MESSAGE_ROW_HEAD + out->topic.n + out->extra.n);
+    return out->topic.n > 0;
+}
+
+struct session_row {
+    uint64_t store_id;
+    uint32_t expiry_s;
+    uint64_t ended_ms; /* wall time; 0: not known */
+};
+
+/* Version 1 has neither expiry nor end. */
+static bool read_session(struct slice v, struct session_row *out)
+{
+    *out = (struct session_row){.expiry_s = SESSION_NEVER};
+    bool now = v.n == 21 && v.p[0] == SESSION_ROW_VERSION;
+    if (!now && (v.n != 9 || v.p[0] != 1)) {
+        return false;
+    }
+    out->store_id = get_be64(v.p + 1);
+    if (now) {
+        out->expiry_s = get_be32(v.p + 9);
+        out->ended_ms = get_be64(v.p + 13);
+    }
+    return true;
+}
+
+/* Its clock goes on, or begins where the store does not know of an end; that is written, or each restart would begin it anew. */
+static void start_clock(struct worker *w, struct session *s, const struct session_row *row)
+{
+    uint32_t max = session_expiry_max(w->server);
+    s->expiry_s = row->expiry_s < max ? row->expiry_s : max;
+    expiry_restore(w, s, row->ended_ms);
+    if (s->expiry_s != SESSION_NEVER && row->ended_ms == 0) {
+        persist_session(w, s, false);
+    }
 }
 
 static void load_session(struct restore *r, struct slice key, struct slice value)
 {
-    if (key.n < 5 || value.n != 9 || value.p[0] != 1) {
+    struct session_row row;
+    if (key.n < 5 || !read_session(value, &row)) {
         r->skipped++;
         return;
     }
@@ -81,10 +141,11 @@ static void load_session(struct restore *r, struct slice key, struct slice value
     uint32_t instance = get_be32(key.p + 1);
     struct session *s = session_new(instance, id, client_hash(instance, id), false);
     struct worker *w = worker_of_session(r->s, s);
-    s->store_id = get_be64(value.p + 1);
+    s->store_id = row.store_id;
     session_map_put(&w->sessions, s);
     count_add(&w->count.sessions, 1);
     note_id(r->s, s->store_id);
+    start_clock(w, s, &row);
     if (r->session_count == r->session_cap) {
         r->session_cap = r->session_cap == 0 ? 1024 : r->session_cap * 2;
         r->sessions = mem_realloc(r->sessions, r->session_cap * sizeof *r->sessions);
@@ -95,25 +156,43 @@ static void load_session(struct restore *r, struct slice key, struct slice value
 static void load_sub(struct restore *r, struct slice key, struct slice value)
 {
     struct session *s = key.n > 9 ? session_by_id(r, get_be64(key.p + 1)) : NULL;
-    if (s == NULL || value.n != 6) {
+    struct slice filter = slice_from(key, key.n > 9 ? 9 : key.n), name, inner;
+    bool bad = mqtt_filter_is_shared(filter) && !mqtt_filter_shared(filter, &name, &inner);
+    bool user = value.n >= SUB_ROW_USER && (value.p[1] & SUB_FILTERED) != 0;
+    if (s == NULL || (value.n != SUB_ROW && !user) || bad) {
         r->skipped++;
         return;
     }
     struct topic_sub *sub = mem_new(1, sizeof *sub);
     sub->qos = value.p[0];
-    sub->flags = value.p[1];
+    sub->flags = value.p[1] & (SUB_NO_LOCAL | SUB_RETAIN_AS_PUBLISHED | SUB_FILTERED);
+    bool fed = (value.p[1] & SUB_FEEDS) != 0;
     sub->subid = get_be32(value.p + 2);
-    session_sub_link(s, sub);
-    topics_add(r->s->topics, worker_of_session(r->s, s)->index, s->instance, slice_from(key, 9),
-               sub);
+    session_sub_link(s, sub, filter);
+    struct worker *w = worker_of_session(r->s, s);
+    topics_add(r->s->topics, w->index, s->instance, filter, sub);
+    s->shared |= (sub->flags & SUB_SHARED) != 0;
+    if (user) {
+        filtered_restore(w, s, slice_from(value, SUB_ROW_USER));
+    }
+    filtered_set(w, sub);
+    if (fed) {
+        feed_begin(w, s, sub); /* some of them may come again */
+        persist_sub(w, s, sub);
+    }
 }
 
 /* Of a run with another number of loops it says nothing about these: the repetition is delivered again, and the row goes, or
  * a later run with the old number would take a new message for that repetition. */
 static void load_in_id(struct restore *r, struct slice key, struct slice value)
 {
-    struct session *s = key.n == 13 ? session_by_id(r, get_be64(key.p + 1)) : NULL;
+    bool whole = key.n == IN_ID_KEY || key.n == IN_SHARE_KEY;
+    struct session *s = whole ? session_by_id(r, get_be64(key.p + 1)) : NULL;
     (void)value;
+    if (s != NULL && key.n == IN_SHARE_KEY) {
+        session_in_restore_share(s, get_be16(key.p + 9), get_be64(key.p + 13));
+        return;
+    }
     if (s == NULL || key.p[11] >= key.p[12]) {
         r->skipped++;
         return;
@@ -125,24 +204,57 @@ static void load_in_id(struct restore *r, struct slice key, struct slice value)
     }
 }
 
-/* The will of a client that was connected when the broker ended: it goes out when the loops run. */
+static void orphan_will(struct worker *w, uint32_t instance, struct slice id, struct will *will)
+{
+    struct orphan_will *o = mem_new(1, sizeof *o + id.n);
+    o->next = w->orphan_wills;
+    o->instance = instance;
+    o->will = will;
+    o->client_id_len = (uint16_t)id.n;
+    memcpy(o->client_id, id.p, id.n);
+    w->orphan_wills = o;
+}
+
+/* A stored will, or NULL. */
+static struct will *read_will(struct slice v, uint64_t *due_ms)
+{
+    struct message_parts p;
+    if (v.n >= WILL_ROW_HEAD && v.p[0] == WILL_ROW_VERSION) {
+        *due_ms = get_be64(v.p + 5);
+        return will_restore(slice_from(v, WILL_ROW_HEAD), get_be32(v.p + 1));
+    }
+    if (!read_message_1(v, &p) || p.qos > 2) {
+        return NULL;
+    }
+    const struct mqtt_will old = {
+        .retain = p.retain, .qos = p.qos, .topic = p.topic, .payload = p.payload};
+    struct will *raw = will_new(&old), *will = will_restore(will_packet(raw), 0);
+    will_free(raw);
+    return will; /* NULL if that topic can't be published to */
+}
+
+/*
+ * The will of a client that was connected when the broker ended, or that had left before: it goes out when the loops run, or,
+ * with a delay and a session that is still there, when that is over.
+ */
 static void load_will(struct restore *r, struct slice key, struct slice value)
 {
-    struct mqtt_publish p;
-    if (key.n < 5 || !read_message(value, &p)) {
+    uint64_t due = 0;
+    struct will *will = key.n < 5 ? NULL : read_will(value, &due);
+    if (will == NULL) {
         r->skipped++;
         return;
     }
     uint32_t instance = get_be32(key.p + 1);
     struct slice id = slice_from(key, 5);
-    struct worker *w = worker_of(r->s, client_hash(instance, id));
-    struct orphan_will *o = mem_new(1, sizeof *o + id.n);
-    o->next = w->orphan_wills;
-    o->instance = instance;
-    o->msg = message_new(p.topic, p.payload, p.qos, p.retain);
-    o->client_id_len = (uint16_t)id.n;
-    memcpy(o->client_id, id.p, id.n);
-    w->orphan_wills = o;
+    uint64_t hash = client_hash(instance, id);
+    struct worker *w = worker_of(r->s, hash);
+    struct session *session = session_map_find(&w->sessions, hash, instance, id);
+    if (session != NULL && will->delay_s != 0) {
+        expiry_restore_will(w, session, will, due);
+    } else {
+        orphan_will(w, instance, id, will);
+    }
     r->wills++;
 }
 
@@ -186,7 +298,7 @@ static void loaded_grow(struct restore *r)
 
 static struct message *message_read(struct restore *r, uint64_t id)
 {
-    struct mqtt_publish p;
+    struct message_parts p;
     struct slice value;
     struct message *m = NULL;
     uint8_t key[8];
@@ -195,8 +307,8 @@ static struct message *message_read(struct restore *r, uint64_t id)
     if (store_get(r->s->store, NULL, store_family(r->s->store, STORE_MESSAGES), k, &value) != 0) {
         return NULL;
     }
-    if (read_message(value, &p)) {
-        m = message_new(p.topic, p.payload, p.qos, p.retain);
+    if (read_message(r->s, value, &p)) {
+        m = message_make(&p);
     }
     store_free(&value);
     return m;
@@ -229,8 +341,9 @@ static const struct loaded *message_by_id(struct restore *r, uint64_t id, unsign
 static void restore_copy(struct worker *w, struct session *s, uint64_t order,
                          const struct message *from)
 {
-    struct message *copy =
-        message_new(message_topic(from), message_payload(from), from->qos, from->retain);
+    struct message_parts parts;
+    message_parts(from, &parts);
+    struct message *copy = message_make(&parts);
     struct out_entry *e = session_entry(s, order);
     message_unref(e->msg);
     e->msg = copy;
@@ -242,7 +355,8 @@ static void restore_copy(struct worker *w, struct session *s, uint64_t order,
 static void load_entry(struct restore *r, struct slice key, struct slice value)
 {
     struct session *s = key.n == 16 ? session_by_id(r, get_be64(key.p)) : NULL;
-    if (s == NULL || value.n != 16 || value.p[0] != 1) {
+    bool shared = value.n == QUEUE_ROW_SHARED && value.p[0] == 2;
+    if (s == NULL || !(shared || (value.n == QUEUE_ROW && value.p[0] == 1))) {
         r->skipped++;
         return;
     }
@@ -256,7 +370,14 @@ static void load_entry(struct restore *r, struct slice key, struct slice value)
     }
     struct message *m = l == NULL ? NULL : l->msg;
     bool copies_wait = !list_empty(&s->dirty);
-    session_restore(s, order, m, value.p[1], value.p[2] != 0, state, get_be32(value.p + 4));
+    struct queue_size before = queue_size(s);
+    session_restore(s, order, m, value.p[1], (value.p[2] & QUEUE_RETAIN) != 0, state,
+                    get_be32(value.p + 4), shared ? get_be32(value.p + QUEUE_ROW) : 0);
+    if ((value.p[2] & QUEUE_FILTERED) != 0) {
+        session_entry(s, order)->filtered = true;
+        filtered_begin(s);
+    }
+    s->shared |= shared;
     if (copies_wait) {
         s->persist_from = s->out->head;
     }
@@ -265,24 +386,29 @@ static void load_entry(struct restore *r, struct slice key, struct slice value)
     } else if (m != NULL) {
         m->store_refs++;
     }
-    count_add(&w->count.queued, 1);
+    count_queue(&w->count, s, before);
     r->queued++;
 }
 
 static void load_retained(struct restore *r, struct slice key, struct slice value)
 {
-    struct mqtt_publish p;
-    if (key.n < 5 || !read_message(value, &p)) {
+    struct message_parts p;
+    if (key.n < 5 || !read_message(r->s, value, &p)) {
         r->skipped++;
         return;
     }
-    (void)retained_set(r->s->retained, get_be32(key.p), p.topic, p.payload, p.qos, 0);
+    if (message_expired(p.expires_ms, loop_now_ms(r->s->workers[0]->loop))) {
+        persist_drop(r->s->workers[0], STORE_RETAINED, key);
+        return;
+    }
+    (void)retained_set(r->s->retained, get_be32(key.p), &p, 0);
     r->retained++;
 }
 
 int persist_load(struct server *s)
 {
     struct restore r = {.s = s};
+    each(&r, STORE_RETAINED, "", load_retained);
     each(&r, STORE_SESSIONS, "S", load_session);
     if (r.session_count > 0) {
         qsort(r.sessions, r.session_count, sizeof *r.sessions, by_id);
@@ -291,7 +417,6 @@ int persist_load(struct server *s)
     each(&r, STORE_SESSIONS, "I", load_in_id);
     each(&r, STORE_SESSIONS, "W", load_will);
     each(&r, STORE_QUEUES, "", load_entry);
-    each(&r, STORE_RETAINED, "", load_retained);
     for (size_t i = 0; r.loaded != NULL && i <= r.loaded_mask; i++) {
         if (r.loaded[i].msg != NULL) {
             message_unref(r.loaded[i].msg);

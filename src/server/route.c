@@ -6,95 +6,179 @@
  * session took it, behind the commit otherwise. Retained messages are set before the match, so that an old one never
  * follows a newer live one.
  *
- * Mail, one after another:  struct routed, topic, payload.  Answers:  struct answered.
+ * Shared subscriptions are shared.c's. Mail: route_priv.h. Answers: struct answered.
  */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "server/server_priv.h"
+#include "server/route_priv.h"
 
 enum { MAIL_FLUSH_BYTES = 64 * 1024 };
-
-struct routed {
-    uint64_t hash;
-    struct conn *origin; /* held; NULL: no answer is wanted */
-    uint32_t number;
-    uint32_t instance;
-    uint32_t topic_len, payload_len;
-    uint64_t session_id; /* QoS 2 of a durable session: its number; else 0 */
-    uint16_t packet_id;
-    uint8_t qos, retain;
-    bool have;       /* the durable sessions there had it before a crash */
-    bool repetition; /* nothing to deliver, but to answer when what waits is stored */
-};
 
 struct answered {
     struct conn *conn;
     uint32_t number;
 };
 
-/* One message on its way to this worker's sessions. */
-struct route {
-    struct worker *w;
-    const struct mqtt_publish *p;
-    struct message *msg; /* made when somebody must keep it */
-    bool encoded;        /* w->scratch holds it as QoS 0 */
-    bool durable;        /* some durable session took it */
-    bool have;           /* durable sessions have it already */
-};
-
 static struct message *route_message(struct route *r)
 {
     if (r->msg == NULL) {
-        r->msg = message_new(r->p->topic, r->p->payload, r->p->qos, r->p->retain);
+        r->msg = message_make(r->m);
     }
     return r->msg;
 }
 
-static void drop(struct worker *w, struct session *s)
+static void drop(struct worker *w, struct session *s, enum drop_reason why)
 {
     s->dropped++;
-    count_add(&w->count.dropped, 1);
+    count_add(&w->count.dropped[why], 1);
 }
 
-static void count_sent(struct conn *c)
+static void count_sent(struct conn *c, unsigned qos, size_t payload)
 {
     c->packets_out++;
-    count_add(&c->w->count.messages_out, 1);
+    count_add(&c->w->count.publish_out[qos], 1);
+    count_add(&c->w->count.publish_bytes_out, payload);
 }
 
-static void send_qos0(struct route *r, struct session *s, struct conn *c)
+/* ---- one copy into a connection's output ---- */
+
+static void publish_of(struct mqtt_publish *out, const struct message_parts *m,
+                       const struct copy *copy, uint64_t now_ms)
 {
-    if (!conn_has_room(c)) {
-        drop(r->w, s);
-        return;
+    *out = (struct mqtt_publish){.qos = copy->qos,
+                                 .retain = copy->retain,
+                                 .topic = m->topic,
+                                 .payload = m->payload,
+                                 .extra = m->extra};
+    if (m->expires_ms != 0) { /* less the time that it waited here [MQTT-3.3.2-6] */
+        uint64_t left_ms = m->expires_ms > now_ms ? m->expires_ms - now_ms : 0;
+        out->props.message_expiry = (uint32_t)((left_ms + 999) / 1000);
+        out->props.present |= UINT64_C(1) << MQTT_PROP_MESSAGE_EXPIRY;
     }
-    const struct mqtt_publish out = {.topic = r->p->topic, .payload = r->p->payload};
-    if (r->p->payload.n > SMALL_PAYLOAD) {
-        mqtt_encode_publish_head(conn_out(c), (enum mqtt_version)c->version, &out);
-        conn_put_payload(c, route_message(r));
+    if (copy->subid != 0) {
+        out->props.subids[0] = copy->subid;
+        out->props.subid_count = 1;
+        out->props.present |= UINT64_C(1) << MQTT_PROP_SUBID;
+    }
+}
+
+/* False: larger than the client takes; it is treated as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
+static bool fits(const struct conn *c, const struct mqtt_publish *p)
+{
+    return c->v5 == NULL || c->v5->max_packet == UINT32_MAX ||
+           mqtt_publish_size(MQTT_V5, p) + ALIAS_BYTES <= c->v5->max_packet;
+}
+
+/* `holder` keeps a large payload while it is being written. */
+static void put_publish(struct conn *c, struct mqtt_publish *p, struct message *holder)
+{
+    enum mqtt_version v = (enum mqtt_version)c->version;
+    if (c->v5 != NULL && c->v5->alias_max > 0) {
+        alias_out(c, p);
+    }
+    if (holder != NULL) {
+        mqtt_encode_publish_head(conn_out(c), v, p);
+        conn_put_payload(c, holder);
     } else {
-        if (!r->encoded) {
-            buf_clear(&r->w->scratch);
-            mqtt_encode_publish(&r->w->scratch, MQTT_V311, &out);
-            r->encoded = true;
-        }
-        buf_put_slice(conn_out(c), buf_slice(&r->w->scratch));
+        mqtt_encode_publish(conn_out(c), v, p);
     }
-    count_sent(c);
+    count_sent(c, p->qos, p->payload.n);
     conn_dirty(c);
 }
 
-static void keep(struct route *r, struct session *s, uint8_t qos, bool retain, uint32_t subid)
+/* The same bytes for every client of a version: encoded once. */
+static void send_shared(struct route *r, struct conn *c)
 {
-    struct worker *w = r->w;
-    if (!session_queue(s, &w->server->limits, route_message(r), qos, retain, subid)) {
-        count_add(&w->count.dropped, 1);
+    struct buf *b = c->v5 == NULL ? &r->w->scratch : &r->w->scratch5;
+    bool *encoded = c->v5 == NULL ? &r->encoded : &r->encoded5;
+    if (!*encoded) {
+        struct mqtt_publish out;
+        publish_of(&out, r->m, &(struct copy){0}, loop_now_ms(r->w->loop));
+        buf_clear(b);
+        mqtt_encode_publish(b, c->v5 == NULL ? MQTT_V311 : MQTT_V5, &out);
+        *encoded = true;
+    }
+    if (c->v5 != NULL && buf_len(b) > c->v5->max_packet) {
+        drop(r->w, c->session, DROP_PACKET_TOO_LARGE);
         return;
     }
-    count_add(&w->count.queued, 1);
+    buf_put_slice(conn_out(c), buf_slice(b));
+    count_sent(c, 0, r->m->payload.n);
+    conn_dirty(c);
+}
+
+static void send_qos0(struct route *r, struct session *s, struct conn *c, const struct copy *copy)
+{
+    if (!conn_has_room(c)) {
+        drop(r->w, s, DROP_OUTPUT_FULL);
+        return;
+    }
+    bool small = r->m->payload.n <= SMALL_PAYLOAD;
+    bool plain = !copy->retain && copy->subid == 0 && (c->v5 == NULL || c->v5->alias_max == 0);
+    if (small && plain) {
+        send_shared(r, c);
+        return;
+    }
+    struct mqtt_publish out;
+    publish_of(&out, r->m, copy, loop_now_ms(r->w->loop));
+    if (fits(c, &out)) {
+        put_publish(c, &out, small ? NULL : route_message(r));
+    } else {
+        drop(r->w, s, DROP_PACKET_TOO_LARGE);
+    }
+}
+
+/* ---- to the sessions of this worker ---- */
+
+static void forget_entry(struct worker *w, struct session *s, uint64_t order, bool stored,
+                         struct message *m)
+{
+    if (stored) {
+        persist_acked(w, s, order, m);
+    }
+    message_unref(m);
+}
+
+static enum drop_reason why_full(const struct worker *w, const struct session *s)
+{
+    return session_queued(s) >= w->limits.queue_max ? DROP_QUEUE_MESSAGES : DROP_QUEUE_BYTES;
+}
+
+/* The oldest that waits makes room for the newest. */
+static bool drop_oldest(struct worker *w, struct session *s)
+{
+    uint64_t order;
+    bool stored;
+    struct message *m;
+    enum drop_reason why = why_full(w, s);
+    struct queue_size before = queue_size(s);
+    if (!w->server->config->drop_oldest || !session_skip(s, &order, &stored, &m)) {
+        return false;
+    }
+    count_queue(&w->count, s, before);
+    forget_entry(w, s, order, stored, m);
+    drop(w, s, why);
+    return true;
+}
+
+static void keep(struct route *r, struct session *s, const struct copy *copy)
+{
+    struct worker *w = r->w;
+    const struct session_limits *l = &w->limits;
+    struct message *m = route_message(r);
+    while (session_full(s, l, message_bytes(m))) {
+        if (!drop_oldest(w, s)) {
+            drop(w, s, why_full(w, s));
+            return;
+        }
+    }
+    struct queue_size before = queue_size(s);
+    session_queue(s, m, copy->qos, copy->retain, copy->subid, copy->share)->filtered =
+        copy->filtered;
+    count_queue(&w->count, s, before);
     if (session_durable(s)) {
         persist_queue(w, s);
         r->durable = true;
@@ -104,52 +188,201 @@ static void keep(struct route *r, struct session *s, uint8_t qos, bool retain, u
     }
 }
 
-static void deliver(struct route *r, struct session *s, uint8_t sub_qos, uint32_t subid)
+static inline void deliver_unseen(struct route *r, struct session *s, const struct copy *copy)
 {
-    uint8_t qos = r->p->qos < sub_qos ? r->p->qos : sub_qos;
-    if (r->have && session_durable(s)) {
-        return;
-    }
-    if (qos > 0) {
-        keep(r, s, qos, false, subid); /* [MQTT-3.3.1-9] */
+    if (copy->qos > 0) {
+        if (!r->have || !session_durable(s)) {
+            keep(r, s, copy);
+        }
     } else if (s->conn != NULL) {
-        send_qos0(r, s, s->conn);
+        send_qos0(r, s, s->conn, copy);
+    } else if (r->w->server->config->queue_qos0 && !r->have) {
+        keep(r, s, copy);
     }
 }
 
-/* A session whose filters overlap gets the message once, at the highest of their QoS. [MQTT-3.3.5-1] */
+static void deliver(struct route *r, struct session *s, const struct copy *copy)
+{
+    if (!copy->filtered || filtered_lets(r->w, s, r->m->topic, copy->qos)) {
+        deliver_unseen(r, s, copy);
+    }
+}
+
+void route_deliver(struct route *r, struct session *s, const struct copy *copy)
+{
+    deliver(r, s, copy);
+}
+
+static inline struct copy copy_of(const struct route *r, uint8_t sub_qos, bool as_published,
+                                  bool filtered, uint32_t subid)
+{
+    return (struct copy){.subid = subid,
+                         .qos = r->m->qos < sub_qos ? r->m->qos : sub_qos,
+                         /* [MQTT-3.3.1-9] [MQTT-3.3.1-12] [MQTT-3.3.1-13] */
+                         .retain = as_published && r->m->retain,
+                         .filtered = filtered};
+}
+
+static inline struct copy copy_by(const struct route *r, const struct topic_sub *sub)
+{
+    return copy_of(r, sub->qos, (sub->flags & SUB_RETAIN_AS_PUBLISHED) != 0,
+                   (sub->flags & SUB_FILTERED) != 0, sub->subid);
+}
+
+struct copy route_copy_of(const struct route *r, const struct topic_sub *sub)
+{
+    return copy_by(r, sub);
+}
+
+/* [MQTT-3.8.3-3] */
+static inline bool is_own(const struct route *r, const struct topic_sub *sub)
+{
+    return (sub->flags & SUB_NO_LOCAL) != 0 && sub->session == r->from;
+}
+
+/* A subscription identifier in the router's list: w->subids holds these, numbered from 1. */
+struct listed_subid {
+    uint32_t subid, next;
+};
+
+static const struct listed_subid *listed(const struct worker *w, uint32_t number)
+{
+    const struct listed_subid *all = (const void *)(w->subids.p + w->subids.start);
+    return &all[number - 1];
+}
+
+static void list_subid(struct worker *w, struct session *s, uint32_t subid)
+{
+    const struct listed_subid l = {.subid = subid, .next = s->match_subid};
+    buf_put(&w->subids, &l, sizeof l);
+    s->match_subid = (uint32_t)(buf_len(&w->subids) / sizeof l);
+}
+
+/* What a session's overlapping subscriptions make of the message together. */
+static void note_match(struct route *r, const struct topic_sub *sub, uint64_t stamp)
+{
+    struct session *s = sub->session;
+    bool as_published = (sub->flags & SUB_RETAIN_AS_PUBLISHED) != 0;
+    bool filtered = (sub->flags & SUB_FILTERED) != 0;
+    if (s->stamp != stamp) {
+        s->stamp = stamp;
+        s->match_qos = sub->qos;
+        s->match_retain = as_published;
+        s->match_filtered = filtered;
+        s->match_subid = 0;
+    } else {
+        s->match_qos = sub->qos > s->match_qos ? sub->qos : s->match_qos;
+        s->match_retain |= as_published;
+        s->match_filtered &= filtered; /* by one that is covered it may be read */
+    }
+    if (sub->subid != 0) {
+        list_subid(r->w, s, sub->subid);
+    }
+}
+
+/* A session with several identifiers gets a message of its own, in which they stand before the other properties. */
+static void deliver_subids(struct route *r, struct session *s, struct copy copy)
+{
+    struct buf *b = &r->w->extra5;
+    struct message_parts own = *r->m;
+    struct route alone = {.w = r->w, .m = &own, .have = r->have};
+    buf_clear(b);
+    for (uint32_t n = s->match_subid; n != 0; n = listed(r->w, n)->next) {
+        mqtt_put_subid(b, listed(r->w, n)->subid);
+    }
+    buf_put_slice(b, r->m->extra);
+    own.extra = buf_slice(b);
+    copy.subid = 0;
+    if (copy.qos == 0 && s->conn != NULL) {
+        copy.retain = copy.retain && r->m->retain;
+    }
+    deliver(&alone, s, &copy);
+    r->durable |= alone.durable;
+    route_end(&alone);
+}
+
+static void deliver_matched(struct route *r, struct session *s)
+{
+    uint32_t first = s->match_subid;
+    struct copy copy = copy_of(r, s->match_qos, s->match_retain, s->match_filtered, 0);
+    if (first != 0 && listed(r->w, first)->next != 0) {
+        deliver_subids(r, s, copy);
+        return;
+    }
+    copy.subid = first == 0 ? 0 : listed(r->w, first)->subid;
+    deliver(r, s, &copy);
+}
+
+/*
+ * A session whose filters overlap gets the message once, at the highest of their QoS [MQTT-3.3.4-2], with the identifiers of
+ * all of them [MQTT-3.3.4-3] [MQTT-3.3.4-4].
+ */
 static void deliver_overlapping(struct route *r, const struct topics_match *m)
 {
     uint64_t stamp = ++r->w->stamp;
+    buf_clear(&r->w->subids);
     for (uint32_t i = 0; i < m->count; i++) {
         for (uint32_t k = 0; k < m->lists[i].count; k++) {
             const struct topic_sub *sub = m->lists[i].subs[k];
-            struct session *s = sub->session;
-            s->match_qos = s->stamp != stamp || sub->qos > s->match_qos ? sub->qos : s->match_qos;
-            s->stamp = stamp;
+            if (!is_own(r, sub)) {
+                note_match(r, sub, stamp);
+            }
         }
     }
     for (uint32_t i = 0; i < m->count; i++) {
         for (uint32_t k = 0; k < m->lists[i].count; k++) {
-            const struct topic_sub *sub = m->lists[i].subs[k];
-            if (sub->session->stamp == stamp) {
-                sub->session->stamp = 0;
-                deliver(r, sub->session, sub->session->match_qos, sub->subid);
+            struct session *s = m->lists[i].subs[k]->session;
+            if (s->stamp == stamp) {
+                s->stamp = 0;
+                deliver_matched(r, s);
             }
         }
     }
 }
 
+/* By a subscription that does not get everything. */
+static void deliver_choosy(struct route *r, const struct topic_sub *sub)
+{
+    const struct copy copy = copy_by(r, sub);
+    if (!is_own(r, sub)) {
+        deliver(r, sub->session, &copy);
+    }
+}
+
+static void deliver_list(struct route *r, const struct topics_list *list)
+{
+    for (uint32_t k = 0; k < list->count; k++) {
+        const struct topic_sub *sub = list->subs[k];
+        if ((sub->flags & (SUB_NO_LOCAL | SUB_FILTERED)) != 0) {
+            deliver_choosy(r, sub);
+            continue;
+        }
+        const struct copy copy =
+            copy_of(r, sub->qos, (sub->flags & SUB_RETAIN_AS_PUBLISHED) != 0, false, sub->subid);
+        deliver_unseen(r, sub->session, &copy);
+    }
+}
+
+static void count_work(struct worker *w, const struct topics_match *m)
+{
+    w->work += 1 + m->steps + m->share_count;
+    for (uint32_t i = 0; i < m->count; i++) {
+        w->work += m->lists[i].count;
+    }
+}
+
 static void deliver_local(struct route *r, const struct topics_match *m)
 {
+    count_work(r->w, m);
     if (m->count > 1) {
         deliver_overlapping(r, m);
     } else if (m->count == 1) {
-        for (uint32_t k = 0; k < m->lists[0].count; k++) {
-            const struct topic_sub *sub = m->lists[0].subs[k];
-            deliver(r, sub->session, sub->qos, sub->subid);
-        }
+        deliver_list(r, &m->lists[0]);
     }
+}
+
+void route_end(struct route *r)
+{
     if (r->msg != NULL) {
         message_unref(r->msg);
     }
@@ -180,42 +413,43 @@ static struct mail_bytes *mail_for(struct worker *w, struct mail_bytes **slot, e
     return *slot;
 }
 
-static void send_to(struct worker *w, unsigned target, const struct mqtt_publish *p,
-                    const struct routed *head)
+void route_send_to(struct worker *w, unsigned target, const struct message_parts *p,
+                   const struct routed *head)
 {
     struct mail_bytes *m = mail_for(w, &w->publishes[target], MAIL_PUBLISHES);
     buf_put(&m->bytes, head, sizeof *head);
     buf_put_slice(&m->bytes, p->topic);
     buf_put_slice(&m->bytes, p->payload);
+    buf_put_slice(&m->bytes, p->extra);
     if (buf_len(&m->bytes) > MAIL_FLUSH_BYTES) {
         post_bytes(w->server->workers[target], &w->publishes[target], false);
     }
 }
 
-static void send_others(struct worker *w, uint64_t loops, struct conn *origin, uint32_t instance,
-                        const struct mqtt_publish *p, uint64_t hash, uint32_t number,
-                        struct route_result *out)
+void route_fill_head(struct routed *head, const struct message_parts *p)
 {
-    struct routed head = {.hash = hash,
-                          .origin = p->qos > 0 ? origin : NULL,
-                          .number = number,
-                          .instance = instance,
-                          .topic_len = (uint32_t)p->topic.n,
-                          .payload_len = (uint32_t)p->payload.n,
-                          .packet_id = p->packet_id,
-                          .qos = p->qos,
-                          .retain = p->retain};
-    if (p->qos == 2 && origin != NULL) {
-        head.session_id = origin->session->store_id;
-    }
+    head->topic_len = (uint32_t)p->topic.n;
+    head->payload_len = (uint32_t)p->payload.n;
+    head->extra_len = (uint32_t)p->extra.n;
+    head->expires_ms = p->expires_ms;
+    head->qos = p->qos;
+    head->retain = p->retain;
+}
+
+/* `head` says who asks and for what; the rest is filled in here. */
+static void send_others(struct worker *w, uint64_t loops, struct routed head,
+                        const struct message_parts *p, struct route_result *out)
+{
+    struct conn *origin = head.origin;
+    route_fill_head(&head, p);
     loops &= ~(UINT64_C(1) << w->index);
-    out->loops = loops;
+    out->loops |= loops;
     while (loops != 0) {
         unsigned target = (unsigned)__builtin_ctzll(loops);
         loops &= loops - 1;
         head.have = (out->have >> target & 1) != 0;
-        send_to(w, target, p, &head);
-        if (p->qos > 0 && origin != NULL) {
+        route_send_to(w, target, p, &head);
+        if (origin != NULL) {
             conn_hold(origin);
             out->waits++;
         }
@@ -223,12 +457,13 @@ static void send_others(struct worker *w, uint64_t loops, struct conn *origin, u
 }
 
 static void retain(struct worker *w, struct conn *origin, uint32_t instance,
-                   const struct mqtt_publish *p, uint32_t number, struct route_result *out)
+                   const struct message_parts *p, uint32_t number, struct route_result *out)
 {
     struct server *s = w->server;
-    enum retained_result done =
-        retained_set(s->retained, instance, p->topic, p->payload, p->qos, s->config->max_retained);
     bool own = slice_has_prefix(p->topic, slice_str("$SYS/"));
+    uint64_t max = own ? 0 : s->config->max_retained;
+    enum retained_result done = retained_set(s->retained, instance, p, max);
+    out->over_quota = done == RETAINED_FULL;
     if (own || (done != RETAINED_STORED && done != RETAINED_REMOVED)) {
         return;
     }
@@ -238,58 +473,111 @@ static void retain(struct worker *w, struct conn *origin, uint32_t instance,
     }
 }
 
+/* What of a PUBLISH goes on; slices live until the worker routes the next one. */
+static void parts_of(struct worker *w, const struct mqtt_publish *p, struct message_parts *out)
+{
+    *out = (struct message_parts){.topic = p->topic,
+                                  .payload = p->payload,
+                                  .extra = mqtt_props_forwarded(&p->props, &w->extra),
+                                  .qos = p->qos,
+                                  .retain = p->retain};
+    if ((p->props.present >> MQTT_PROP_MESSAGE_EXPIRY & 1) != 0) {
+        uint64_t ms = (uint64_t)p->props.message_expiry * 1000;
+        out->expires_ms = loop_now_ms(w->loop) + (ms > 0 ? ms : 1);
+    }
+}
+
 void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
-                   const struct mqtt_publish *p, uint64_t hash, uint32_t number,
+                   const struct mqtt_publish *p, uint64_t topic_hash, uint32_t ack_number,
                    struct route_result *out)
 {
     struct topics_match m;
-    struct route r = {.w = w, .p = p, .have = (out->have >> w->index & 1) != 0};
+    struct message_parts parts;
+    parts_of(w, p, &parts);
+    struct route r = {.w = w,
+                      .m = &parts,
+                      .from = origin == NULL ? NULL : origin->session,
+                      .have = (out->have >> w->index & 1) != 0};
     if (p->retain) {
-        retain(w, origin, instance, p, number, out);
+        retain(w, origin, instance, &parts, ack_number, out);
     }
-    topics_match(w->server->topics, w->index, instance, p->topic, hash, &m);
+    topics_match(w->server->topics, w->index, instance, p->topic, topic_hash, &m);
+    out->matched = m.loops != 0 || m.share_count > 0;
+    count_add(&w->count.unmatched, !out->matched && origin != NULL);
     deliver_local(&r, &m);
-    if (r.durable && origin != NULL) {
-        out->waits += persist_wait(w, WAIT_ACK, origin, NULL, number, NULL);
+    if (m.share_count > 0 || (m.loops & ~(UINT64_C(1) << w->index)) != 0) {
+        const struct routed head = {
+            .hash = topic_hash,
+            .origin = p->qos > 0 ? origin : NULL,
+            .session_id = p->qos == 2 && origin != NULL ? origin->session->store_id : 0,
+            .number = ack_number,
+            .instance = instance,
+            .packet_id = p->packet_id,
+            .asker = (uint8_t)w->index};
+        shared_route(&r, &m, &head, out->in, out);
+        send_others(w, m.loops, head, &parts, out);
     }
-    if ((m.loops & ~(UINT64_C(1) << w->index)) != 0) {
-        send_others(w, m.loops, origin, instance, p, hash, number, out);
+    if (r.durable && origin != NULL && p->qos > 0) { /* QoS 0, too, may be kept: queue_qos0 */
+        out->waits += persist_wait(w, WAIT_ACK, origin, NULL, ack_number, NULL);
     }
+    route_end(&r);
 }
 
 void route_repetition(struct worker *w, struct conn *origin, uint64_t loops, uint32_t ack_number,
                       struct route_result *out)
 {
-    const struct mqtt_publish nothing = {.qos = 2};
-    const struct routed head = {
-        .origin = origin, .number = ack_number, .qos = 2, .repetition = true};
+    const struct message_parts nothing = {.qos = 2};
+    const struct routed head = {.origin = origin,
+                                .number = ack_number,
+                                .qos = 2,
+                                .repetition = true,
+                                .asker = (uint8_t)w->index};
     loops &= ~(UINT64_C(1) << w->index);
     while (loops != 0) {
-        send_to(w, (unsigned)__builtin_ctzll(loops), &nothing, &head);
+        route_send_to(w, (unsigned)__builtin_ctzll(loops), &nothing, &head);
         loops &= loops - 1;
         conn_hold(origin);
         out->waits++;
     }
 }
 
-void route_retained(struct conn *c, const struct mqtt_publish *p, const struct topic_sub *sub)
+/*
+ * A retained message takes no place that live ones may need: half of the output, and of the queue no more than may be in
+ * flight.
+ */
+static bool has_place(const struct conn *c, const struct message_parts *m, uint8_t qos)
 {
-    struct route r = {.w = c->w, .p = p};
-    uint8_t qos = p->qos < sub->qos ? p->qos : sub->qos;
-    if (qos > 0) {
-        keep(&r, c->session, qos, true, sub->subid);
-    } else if (conn_has_room(c)) {
-        struct mqtt_publish out = *p;
-        out.qos = 0;
-        mqtt_encode_publish(conn_out(c), (enum mqtt_version)c->version, &out);
-        count_sent(c);
-        conn_dirty(c);
+    const struct session_limits *l = &c->w->limits;
+    if (qos == 0) {
+        return conn_output_bytes(c) < c->w->server->config->max_output_bytes / 2 &&
+               c->ref_count < OUT_REFS_MAX / 2;
+    }
+    return session_queued(c->session) < l->inflight_max &&
+           !session_full(c->session, l, message_bytes_of(m));
+}
+
+bool route_retained(struct conn *c, const struct message_parts *m, const struct topic_sub *sub)
+{
+    struct route r = {.w = c->w, .m = m};
+    const struct copy copy = {.subid = sub->subid,
+                              .qos = m->qos < sub->qos ? m->qos : sub->qos,
+                              .retain = true, /* [MQTT-3.3.1-8] */
+                              .filtered = (sub->flags & SUB_FILTERED) != 0};
+    enum reading reading = copy.filtered ? filtered_reading(c->w, c->session, m->topic) : READ_YES;
+    if (reading == READ_NO) {
+        filtered_passed(c->w, c->session);
+        return true;
+    }
+    if (reading == READ_LATER || !has_place(c, m, copy.qos)) {
+        return false;
+    }
+    if (copy.qos > 0) {
+        keep(&r, c->session, &copy);
     } else {
-        drop(c->w, c->session);
+        send_qos0(&r, c->session, c, &copy);
     }
-    if (r.msg != NULL) {
-        message_unref(r.msg);
-    }
+    route_end(&r);
+    return true;
 }
 
 void route_flush(struct worker *w)
@@ -304,44 +592,63 @@ void route_flush(struct worker *w)
     }
 }
 
-static void route_one(struct worker *w, struct worker *from, const struct routed *head,
-                      const struct mqtt_publish *p)
+void route_answer(struct worker *w, const struct routed *head, bool durable)
+{
+    struct worker *asker = w->server->workers[head->asker];
+    if (head->origin == NULL) {
+        return;
+    }
+    if (durable) {
+        (void)persist_wait(w, WAIT_REMOTE_ACK, head->origin, asker, head->number, NULL);
+    } else {
+        route_ack_back(w, asker, head->origin, head->number);
+    }
+}
+
+static void route_one(struct worker *w, const struct routed *head, const struct message_parts *p)
 {
     struct topics_match m;
-    struct route r = {.w = w, .p = p, .durable = head->repetition, .have = head->have};
+    struct route r = {.w = w, .m = p, .durable = head->repetition, .have = head->have};
     if (!head->repetition) {
         topics_match(w->server->topics, w->index, head->instance, p->topic, head->hash, &m);
         deliver_local(&r, &m);
-    }
-    if (head->origin == NULL) {
-        return;
+        route_end(&r);
     }
     if (r.durable && head->session_id != 0) {
         persist_in_id(w, head->session_id, head->packet_id);
     }
-    if (r.durable) {
-        (void)persist_wait(w, WAIT_REMOTE_ACK, head->origin, from, head->number, NULL);
-    } else {
-        route_ack_back(w, from, head->origin, head->number);
-    }
+    route_answer(w, head, r.durable);
 }
 
-void route_mail(struct worker *w, struct mail_bytes *mail)
+bool route_mail(struct worker *w, struct mail_bytes *mail)
 {
     struct slice rest = buf_slice(&mail->bytes);
-    while (rest.n > 0) {
+    while (rest.n > 0 && w->work < ROUND_WORK) {
         struct routed head;
         assert(rest.n >= sizeof head);
         memcpy(&head, rest.p, sizeof head);
         rest = slice_from(rest, sizeof head);
-        struct mqtt_publish p = {.qos = head.qos, .retain = head.retain != 0};
+        struct message_parts p = {
+            .qos = head.qos, .retain = head.retain != 0, .expires_ms = head.expires_ms};
         p.topic = slice_make(rest.p, head.topic_len);
-        p.payload = slice_make(rest.p + head.topic_len, head.payload_len);
-        rest = slice_from(rest, (size_t)head.topic_len + head.payload_len);
-        route_one(w, mail->from, &head, &p);
+        rest = slice_from(rest, head.topic_len);
+        p.payload = slice_make(rest.p, head.payload_len);
+        rest = slice_from(rest, head.payload_len);
+        p.extra = slice_make(rest.p, head.extra_len);
+        rest = slice_from(rest, head.extra_len);
+        if (head.shared) {
+            shared_arrived(w, &head, &p);
+        } else {
+            route_one(w, &head, &p);
+        }
+    }
+    buf_take(&mail->bytes, buf_len(&mail->bytes) - rest.n);
+    if (rest.n > 0) {
+        return false;
     }
     buf_fini(&mail->bytes);
     free(mail);
+    return true;
 }
 
 void route_ack_back(struct worker *w, struct worker *origin, struct conn *conn, uint32_t number)
@@ -391,41 +698,120 @@ static bool may_send(struct conn *c, const struct out_entry *e)
     return false;
 }
 
-static void send_entry(struct conn *c, const struct out_entry *e, uint16_t id)
+/* False: larger than the client takes; it counts as sent, and done with. [MQTT-3.1.2-25] */
+static bool send_entry(struct conn *c, const struct out_entry *e, uint16_t id)
 {
-    enum mqtt_version v = (enum mqtt_version)c->version;
-    if (e->state == OUT_RELEASED) {
-        mqtt_encode_ack(conn_out(c), v, MQTT_PUBREL, id, MQTT_RC_SUCCESS);
-        c->packets_out++;
-        return;
+    struct message_parts m;
+    struct mqtt_publish p;
+    const struct copy copy = {.subid = e->subid, .qos = e->qos, .retain = e->retain};
+    message_parts(e->msg, &m);
+    publish_of(&p, &m, &copy, loop_now_ms(c->w->loop));
+    p.dup = e->sent_before && e->qos > 0;
+    p.packet_id = e->qos > 0 ? id : 0;
+    if (!fits(c, &p)) {
+        return false;
     }
-    const struct mqtt_publish p = {.qos = e->qos,
-                                   .dup = e->sent_before,
-                                   .retain = e->retain,
-                                   .packet_id = id,
-                                   .topic = message_topic(e->msg),
-                                   .payload = message_payload(e->msg)};
-    if (p.payload.n > SMALL_PAYLOAD) {
-        mqtt_encode_publish_head(conn_out(c), v, &p);
-        conn_put_payload(c, e->msg);
-    } else {
-        mqtt_encode_publish(conn_out(c), v, &p);
+    put_publish(c, &p, p.payload.n > SMALL_PAYLOAD ? e->msg : NULL);
+    return true;
+}
+
+/* It is over before it was ever sent. */
+static bool expired(const struct conn *c, const struct out_entry *e)
+{
+    return e->msg != NULL && !e->sent_before &&
+           message_expired(e->msg->expires_ms, loop_now_ms(c->w->loop));
+}
+
+/* The next entry is done with. */
+static void skip_entry(struct conn *c)
+{
+    uint64_t order = c->session->out->sent;
+    bool stored;
+    struct message *m;
+    struct queue_size before = queue_size(c->session);
+    session_take(c->session, order, &stored, &m);
+    count_queue(&c->w->count, c->session, before);
+    forget_entry(c->w, c->session, order, stored, m);
+}
+
+/* A filtered entry that its client may not read, now that it would be sent: the next in its group may. */
+static void pass_over(struct conn *c, const struct out_entry *e)
+{
+    struct session *s = c->session;
+    struct message *m = e->msg;
+    uint32_t share = e->share;
+    message_ref(m);
+    skip_entry(c);
+    if (share == 0 || !shared_pass_on(c->w, s, m, share)) {
+        filtered_passed(c->w, s);
     }
-    count_sent(c);
+    message_unref(m);
+}
+
+static enum reading entry_reading(struct conn *c, const struct out_entry *e)
+{
+    struct message_parts m;
+    message_parts(e->msg, &m);
+    return filtered_reading(c->w, c->session, m.topic);
+}
+
+static void pump(struct conn *c)
+{
+    struct session *s = c->session;
+    struct session_limits limits = c->w->limits;
+    struct out_entry *e;
+    uint16_t id;
+    if (c->v5 != NULL && c->v5->receive_max < limits.inflight_max) {
+        limits.inflight_max = c->v5->receive_max; /* [MQTT-3.3.4-9] */
+    }
+    while ((e = session_next(s, &limits, &id)) != NULL && conn_has_room(c)) {
+        if (expired(c, e)) {
+            drop(c->w, s, DROP_EXPIRED);
+            skip_entry(c);
+            continue;
+        }
+        enum reading reading = e->filtered && !e->sent_before ? entry_reading(c, e) : READ_YES;
+        if (reading == READ_NO) {
+            pass_over(c, e);
+            continue;
+        }
+        if (reading == READ_LATER || !may_send(c, e)) {
+            break;
+        }
+        if (!send_entry(c, e, id)) {
+            drop(c->w, s, DROP_PACKET_TOO_LARGE);
+            skip_entry(c);
+        } else if (e->qos == 0) {
+            skip_entry(c);
+        } else {
+            session_sent(s);
+            count_add(&c->w->count.inflight, 1);
+        }
+    }
+}
+
+void session_repeat_pubrels(struct conn *c)
+{
+    uint64_t order = 0;
+    uint16_t id;
+    while ((id = session_released(c->session, &order)) != 0) {
+        mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, MQTT_PUBREL, id,
+                        MQTT_RC_SUCCESS);
+        conn_sent(c, MQTT_PUBREL);
+        conn_dirty(c);
+    }
 }
 
 void session_pump(struct conn *c)
 {
-    struct session *s = c->session;
-    struct out_entry *e;
-    uint16_t id;
-    if (c->state != CONN_OPEN || s == NULL) {
+    if (c->state != CONN_OPEN || c->session == NULL || (c->kind & CONN_PREPARES) != 0) {
         return;
     }
-    while ((e = session_next(s, &c->w->server->limits, &id)) != NULL && conn_has_room(c) &&
-           may_send(c, e)) {
-        send_entry(c, e, id);
-        session_sent(s);
-        conn_dirty(c);
+    pump(c);
+    if (c->session->feeds != NULL) {
+        feed_go(c);
+    }
+    if (c->session != NULL && c->session->shared) {
+        shared_load(c);
     }
 }

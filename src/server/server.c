@@ -12,9 +12,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bridge/mark.h"
 #include "server/server_priv.h"
 
-enum { RESERVED_DESCRIPTORS = 64, STOP_SECONDS = 8, KICK_SECONDS = 5 };
+enum { RESERVED_DESCRIPTORS = 64, STOP_SECONDS = 8, KICK_SECONDS = 5, CONFIG_SECONDS = 5 };
 
 unsigned server_default_loops(void)
 {
@@ -47,15 +48,17 @@ int server_new(struct server **out, const struct server_parts *parts, struct con
     s->store = parts->store;
     s->trace = parts->trace;
     s->worker_count = parts->loops;
-    s->limits = (struct session_limits){.inflight_max = (uint32_t)s->config->max_inflight,
-                                        .queue_max = (uint32_t)s->config->max_queued_messages,
-                                        .queue_bytes_max = s->config->max_queued_bytes};
     s->max_connections = connection_limit(s->config);
+    s->memory_max = s->config->max_memory;
     auth_bootstrap(s->auth, &boot);
     s->instance = mem_strndup(boot.instance_id, strlen(boot.instance_id));
+    if (parts->id != NULL) {
+        bridge_mark_put(&s->mark, slice_str(parts->id));
+    }
     qsbr_init(&s->qsbr, s->worker_count);
     s->topics = topics_new(s->worker_count, &s->qsbr);
     s->retained = retained_new();
+    s->sources = sources_new();
     s->workers = mem_new(s->worker_count, sizeof(struct worker *));
     (void)sem_init(&s->quiet, 0, 0);
     if (listeners_open(s, err) != 0) {
@@ -74,6 +77,9 @@ int server_build(struct server *s)
     }
     if (err == 0) {
         err = persist_load(s);
+    }
+    if (err == 0) {
+        own_prune(s);
     }
     for (unsigned i = 0; i < s->worker_count && err == 0; i++) {
         err = acceptors_start(s->workers[i]);
@@ -97,8 +103,12 @@ int server_start(struct server *s)
         worker_start(s->workers[i]);
         s->running = i + 1;
     }
-    atomic_store(&s->ready, true);
     return 0;
+}
+
+void server_set_ready(struct server *s)
+{
+    atomic_store(&s->ready, true);
 }
 
 static void post_all(struct server *s, enum mail_kind kind)
@@ -152,10 +162,12 @@ void server_free(struct server *s)
     listeners_close(s);
     topics_free(s->topics);
     retained_free(s->retained);
+    sources_free(s->sources);
     qsbr_fini(&s->qsbr);
     (void)sem_destroy(&s->quiet);
     free(s->workers);
     free(s->instance);
+    buf_fini(&s->mark);
     free(s);
 }
 
@@ -173,21 +185,62 @@ void server_stats(struct server *s, struct server_stats *out)
 {
     *out = (struct server_stats){.uptime_ms = clock_mono_ms() - s->started_ms};
     for (unsigned i = 0; i < s->worker_count && s->workers[i] != NULL; i++) {
-        struct counters *c = &s->workers[i]->count;
-        out->connections += atomic_load_explicit(&c->connections, memory_order_relaxed);
-        out->clients_connected += atomic_load_explicit(&c->clients, memory_order_relaxed);
-        out->clients_total += atomic_load_explicit(&c->sessions, memory_order_relaxed);
-        out->messages_queued += atomic_load_explicit(&c->queued, memory_order_relaxed);
-        out->messages_received += atomic_load_explicit(&c->messages_in, memory_order_relaxed);
-        out->messages_sent += atomic_load_explicit(&c->messages_out, memory_order_relaxed);
-        out->messages_dropped += atomic_load_explicit(&c->dropped, memory_order_relaxed);
-        out->bytes_received += atomic_load_explicit(&c->bytes_in, memory_order_relaxed);
-        out->bytes_sent += atomic_load_explicit(&c->bytes_out, memory_order_relaxed);
-        out->accepted_total += atomic_load_explicit(&c->accepted, memory_order_relaxed);
-        out->refused_total += atomic_load_explicit(&c->refused, memory_order_relaxed);
+        counters_add(&out->n, &s->workers[i]->count);
+    }
+    for (unsigned qos = 0; qos < 3; qos++) {
+        out->n.packets_out[MQTT_PUBLISH] += out->n.publish_out[qos];
     }
     out->subscriptions = topics_count(s->topics);
+    out->shared_subscriptions = topics_shared_count(s->topics);
     out->retained = retained_count(s->retained);
+    out->retained_bytes = retained_bytes(s->retained);
+    out->memory_max =
+        atomic_load(&s->memory_max); /* not of the configuration: a reload frees that */
+    out->memory_full = memory_full(s);
+}
+
+bool server_loop(const struct server *s, unsigned i, struct server_loop *out)
+{
+    if (i >= s->worker_count || s->workers[i] == NULL) {
+        return false;
+    }
+    struct loop_load l;
+    loop_load(s->workers[i]->loop, &l);
+    *out = (struct server_loop){
+        .rounds = l.rounds, .busy_ms = l.busy_ms, .stalls = l.stalls, .longest_ms = l.longest_ms};
+    return true;
+}
+
+static void pulse_fill(struct commit_job *j, struct store_batch *batch)
+{
+    (void)j;
+    (void)batch; /* nothing is written */
+}
+
+static void pulse_done(struct commit_job *j, int err)
+{
+    (void)err; /* it lives, though the store may not */
+    atomic_store(&LIST_ENTRY(j, struct server, pulse)->pulse_asked, false);
+}
+
+bool server_pulse(struct server *s)
+{
+    bool alive = true;
+    for (unsigned i = 0; i < s->running; i++) {
+        if (atomic_exchange(&s->workers[i]->pulse_asked, true)) {
+            alive = false; /* the question is still there */
+            continue;
+        }
+        struct mail *m = mem_new(1, sizeof *m);
+        m->kind = MAIL_PULSE;
+        worker_post(s->workers[i], m);
+    }
+    if (atomic_exchange(&s->pulse_asked, true)) {
+        return false;
+    }
+    s->pulse = (struct commit_job){.fill = pulse_fill, .done = pulse_done};
+    trace_submit(s->trace, &s->pulse);
+    return alive;
 }
 
 void mail_kick_unref(struct mail_kick *m)
@@ -217,6 +270,37 @@ int server_kick(struct server *s, struct slice instance, struct slice client_id,
     int result = wait_for(&m->done, KICK_SECONDS) ? atomic_load(&m->result) : -ETIMEDOUT;
     mail_kick_unref(m);
     return result;
+}
+
+void config_wait_unref(struct config_wait *m)
+{
+    if (atomic_fetch_sub(&m->refs, 1) == 1) {
+        (void)sem_destroy(&m->taken);
+        free(m);
+    }
+}
+
+int server_use_config(struct server *s, const struct config *c)
+{
+    struct config_wait *wait = mem_new(1, sizeof *wait);
+    unsigned workers = s->running;
+    int rc = 0;
+    atomic_init(&wait->refs, workers + 1);
+    (void)sem_init(&wait->taken, 0, 0);
+    atomic_store(&s->config, c);
+    atomic_store(&s->max_connections, connection_limit(c));
+    atomic_store(&s->memory_max, c->max_memory);
+    for (unsigned i = 0; i < workers; i++) {
+        struct mail_config *m = mem_new(1, sizeof *m);
+        m->mail.kind = MAIL_CONFIG;
+        m->wait = wait;
+        worker_post(s->workers[i], &m->mail);
+    }
+    for (unsigned i = 0; i < workers && rc == 0; i++) {
+        rc = wait_for(&wait->taken, CONFIG_SECONDS) ? 0 : -ETIMEDOUT;
+    }
+    config_wait_unref(wait);
+    return rc;
 }
 
 void server_settings_changed(struct server *s)

@@ -18,6 +18,8 @@
 #include "base/list.h"
 #include "base/mailbox.h"
 #include "base/qsbr.h"
+#include "broker/bucket.h"
+#include "broker/deadlines.h"
 #include "broker/message.h"
 #include "broker/retained.h"
 #include "broker/session.h"
@@ -26,8 +28,11 @@
 #include "net/addr.h"
 #include "net/loop.h"
 #include "net/stream.h"
+#include "net/ws.h"
 #include "server/config.h"
+#include "server/counters.h"
 #include "server/server.h"
+#include "server/sources.h"
 #include "trace/record.h"
 #include "trace/trace.h"
 
@@ -35,7 +40,8 @@ enum {
     READ_BYTES = 64 * 1024,
     SMALL_PAYLOAD = 1024, /* up to here copying beats a reference and an iovec */
     OUT_REFS_MAX = 32 * 1024,
-    SPARE_BYTES_MAX = 8 * 1024 * 1024
+    SPARE_BYTES_MAX = 8 * 1024 * 1024,
+    ROUND_WORK = 512 * 1024 /* copies of messages and the like, some 100 ms: see worker.c */
 };
 
 struct worker;
@@ -43,6 +49,7 @@ struct worker;
 enum conn_state {
     CONN_HANDSHAKE, /* CONNECT not complete */
     CONN_AUTH,      /* a worker thread checks the password; reading is off */
+    CONN_EXCHANGE,  /* AUTH packets go to and fro; nothing else is allowed yet */
     CONN_HELD,      /* authenticated; waits for room in the ring before its CONNACK */
     CONN_OPEN,      /* CONNACK 0 was decided: a `connect` record exists */
     CONN_ENDED      /* the cause is decided; nothing is read or written any more */
@@ -59,6 +66,7 @@ struct out_ref {
 struct pending_ack {
     uint16_t packet_id;
     uint8_t type;     /* MQTT_PUBACK or MQTT_PUBREC */
+    uint8_t reason;   /* MQTT 5 */
     uint16_t waiting; /* stores that have not answered */
 };
 
@@ -66,10 +74,34 @@ struct pending_ack {
 struct publisher {
     struct pending_ack *acks; /* ring */
     uint32_t cap, head, tail; /* numbers that grow */
+    uint32_t pubacks;         /* of them, PUBACK */
     uint64_t topic_hash;
     uint64_t auth_version;
     uint32_t topic_len;
-    uint8_t topic[128]; /* the last topic that was allowed under auth_version */
+    struct bucket messages, bytes; /* that it may publish now */
+    uint8_t topic[128];            /* the last topic that was allowed under auth_version */
+};
+
+/* Enhanced authentication of a connection. */
+struct exchange {
+    struct auth_exchange *x;     /* NULL: none is under way */
+    struct slice answer, method; /* memory of ours: for the CONNACK; of the CONNECT */
+    struct slice user;           /* the same: whom the last one was about, once it is over */
+};
+
+/* What only an MQTT 5 connection has. */
+struct conn5 {
+    uint32_t max_packet; /* bytes of the largest packet that the client takes */
+    uint32_t
+        granted_packet; /* … that we take; this and the like as the client was told: a reload does not change it */
+    uint32_t session_expiry;   /* seconds, as granted */
+    uint16_t receive_max;      /* QoS 1 and 2 messages in flight that the client takes */
+    uint16_t granted_receive;  /* … that we take */
+    uint16_t alias_max;        /* topic aliases that the client takes */
+    uint16_t granted_alias;    /* … that we take */
+    struct aliases *aliases;   /* NULL until the first */
+    struct exchange *exchange; /* NULL: authenticated by user name and password, or not at all */
+    bool problem_info;         /* reason strings and user properties may stand in any answer */
 };
 
 enum conn_flag {
@@ -83,7 +115,20 @@ enum conn_flag {
     CONN_HUNG_UP = 128,     /* EPOLLRDHUP or EPOLLHUP was told */
     CONN_PUMP_WAITS = 256,  /* the next QoS 2 message waits for the store */
     CONN_WANTS_WRITE = 512, /* registered for writability */
-    CONN_LINGERS = 1024 /* ended by DISCONNECT; the descriptor waits for the client's own close */
+    CONN_LINGERS = 1024, /* ended by DISCONNECT; the descriptor waits for the client's own close */
+    CONN_COUNTED = 2048, /* among its address's connections */
+    CONN_COUNTED_OTHER = 4096, /* among those of the addresses that found no place */
+    CONN_THROTTLED = 8192,     /* publishes too fast: paused, the timer resumes it */
+    CONN_WATCHED = 16384,      /* a write blocked: the timer looks whether its TCP takes anything */
+    CONN_BEHIND = 32768 /* the round's work was done: it waits for its turn in worker->ready */
+};
+
+/* Who it is, beyond a client like others. */
+enum conn_kind {
+    CONN_OWN = 1,     /* the broker's own, see own.c */
+    CONN_BRIDGE = 2,  /* said that it is a bridge of another broker */
+    CONN_FORGETS = 4, /* own: incoming QoS 2 packet IDs of its session are of no use any more */
+    CONN_PREPARES = 8 /* own: it only subscribes; messages stay in its session */
 };
 
 struct conn {
@@ -96,28 +141,29 @@ struct conn {
     struct worker *w;
     struct session *session;
     struct auth_identity *identity;
-    const struct listener *listener;
+    struct listener *listener;
     struct buf in, out;
     struct out_ref *refs;
     struct publisher *pub;
-    char *assigned_id; /* to a client that named none; until it has its session */
-    uint8_t *ending;   /* an ending's record without room in the ring; a held winner's takeover */
-    union {
-        struct sockaddr sa;
-        struct sockaddr_in in4;
-        struct sockaddr_in6 in6;
-    } peer;
+    struct conn5 *v5;   /* NULL before MQTT 5, and until its CONNECT is with its owner */
+    char *assigned_id;  /* to a client that named none; until it has its session */
+    char *proven_user;  /* who it is by its certificate; until it is accepted */
+    uint8_t *ending;    /* an ending's record without room in the ring; a held winner's takeover */
+    union addr_ip peer; /* of the client, as a load balancer says */
     uint8_t channel[RECORD_CHANNEL_BYTES];
     uint64_t out_taken; /* bytes of `out` that were ever taken from its start */
     uint64_t ref_bytes; /* unsent bytes of the payloads in `refs` */
     uint64_t accepted_us, connected_us;
     uint64_t last_in_ms, last_out_ms;
     uint64_t bytes_in, bytes_out;
+    uint64_t taken, taken_ms; /* CONN_WATCHED: stream_taken(), and when it was first seen so */
     uint32_t packets_in, packets_out;
     uint32_t suppressed_ms; /* the keepalive's deadline was moved by so much: we did not read */
     uint32_t holds;
     uint16_t flags; /* enum conn_flag */
     uint16_t keepalive, keepalive_asked;
+    uint8_t kind;     /* enum conn_kind */
+    uint32_t answers; /* SUBACKs and UNSUBACKs that wait for the store */
     uint16_t ref_count;
     uint16_t ending_len;
     uint8_t state;   /* enum conn_state */
@@ -128,17 +174,24 @@ struct conn {
 
 struct listener {
     struct server *server;
-    int fd;
+    const struct config_listener *settings;
+    int *fds; /* one, or with reuse_port one for each worker */
+    unsigned fd_count;
     struct server_listener_info info;
-    char address[ADDR_TEXT_MAX];
+    char address[ADDR_TEXT_MAX + sizeof "unix:" + 108];
     enum record_transport transport;
+    struct ws_rules ws;
+    struct addr_nets proxy_from; /* whose PROXY headers are believed */
+    _Atomic uint64_t connections;
+    pthread_mutex_t lock;
+    struct tls_context *tls; /* NULL: plain. A reload replaces it, under the lock */
 };
 
 /* One worker's registration of a listener. */
 struct acceptor {
     struct loop_io io;
     struct worker *w;
-    const struct listener *listener;
+    struct listener *listener;
     struct timer retry; /* out of descriptors, or endings wait for room */
     bool off;
 };
@@ -146,13 +199,16 @@ struct acceptor {
 /* ---- mail between workers: struct mail's kind ---- */
 enum mail_kind {
     MAIL_CONN,      /* a connection moves to its owner */
+    MAIL_OWN,       /* a connection of the broker's own */
     MAIL_PUBLISHES, /* a round's publishes for this worker's subscribers */
     MAIL_ACKS,      /* answers to those that asked for one */
     MAIL_AUTH,      /* a password was checked */
     MAIL_BATCH,     /* the commit thread is done with a batch */
     MAIL_KICK,
     MAIL_SETTINGS,
+    MAIL_CONFIG, /* there is another configuration */
     MAIL_SYS,
+    MAIL_PULSE,    /* a sign of life is wanted */
     MAIL_SHUTDOWN, /* end every connection */
     MAIL_LEAVE     /* stop when nothing is left to do */
 };
@@ -188,6 +244,17 @@ struct mail_kick {
 };
 void mail_kick_unref(struct mail_kick *m);
 
+/* Counted: by who waits, who may give up, and by each mail. */
+struct config_wait {
+    _Atomic unsigned refs;
+    sem_t taken; /* posted by each worker that works with the new configuration */
+};
+struct mail_config {
+    struct mail mail;
+    struct config_wait *wait;
+};
+void config_wait_unref(struct config_wait *m);
+
 /* ---- what waits for a batch (persist.c) ---- */
 enum wait_kind {
     WAIT_ACK,        /* value: number of the publisher's pending ack */
@@ -221,7 +288,7 @@ struct persist {
 /* A will that a crash left: published when the loop runs, then forgotten in the store. */
 struct orphan_will {
     struct orphan_will *next;
-    struct message *msg;
+    struct will *will;
     uint32_t instance;
     uint16_t client_id_len;
     uint8_t client_id[];
@@ -237,12 +304,6 @@ struct spare_buf {
     size_t cap;
 };
 
-/* Counters of one worker: written by it only, read by anyone. */
-struct counters {
-    _Atomic uint64_t connections, clients, sessions, queued;
-    _Atomic uint64_t messages_in, messages_out, dropped, bytes_in, bytes_out, accepted, refused;
-};
-
 struct worker {
     struct server *server;
     unsigned index;
@@ -251,18 +312,32 @@ struct worker {
     struct mailbox inbox;   /* publishes; senders ask mailbox_bytes() first */
     struct mailbox control; /* never full */
     struct list conns, dirty, ready, paused, held, moving, ended, unrecorded;
+    struct list feeding; /* feeds that may go on in the next round */
+    struct session_limits limits;
+    uint64_t publish_rate, publish_bytes_rate; /* 0 = no limit */
     struct session_map sessions;
+    struct deadlines deadlines; /* of sessions whose clients are away */
+    struct timer session_timer;
     struct persist persist;
     struct acceptor *acceptors;
     struct mail_bytes **publishes, **acks; /* being filled, one per worker */
     struct spare_buf *spare;
     uint32_t spare_count, spare_cap;
     uint64_t spare_bytes;
-    uint64_t stamp;     /* of the message being routed */
-    struct buf scratch; /* the packet being routed, encoded once */
+    uint64_t stamp;               /* of the message being routed */
+    uint64_t work;                /* done in this part of the round, see ROUND_WORK */
+    struct mail *late;            /* taken from the inbox, and not done with */
+    struct buf scratch, scratch5; /* the packet being routed, encoded once: before MQTT 5, MQTT 5 */
+    struct buf extra, extra5;     /* its properties, where they are not a slice of it */
+    struct buf subids; /* subscription identifiers of sessions that match more than once */
     struct orphan_will *orphan_wills;
-    struct timer sys_timer, room_timer;
+    struct sys *sys; /* worker 0's */
+    uint64_t memory_step,
+        published; /* bytes published before it looks again, 0: no max_memory; since the last look */
+    struct timer memory_timer;
+    struct timer sys_timer, room_timer, certificate_timer;
     struct counters count;
+    _Atomic bool pulse_asked; /* and not answered */
     bool stopping, quiet, leaving;
     uint8_t read_buf[READ_BYTES], discard_buf[READ_BYTES];
 };
@@ -278,38 +353,35 @@ struct auth_pool {
 };
 
 struct server {
-    const struct config *config;
+    const struct config
+        *_Atomic config; /* a reload puts another in its place: don't keep what it points to */
     struct auth *auth;
     struct trace *trace;
     struct store *store;
     struct topics *topics;
     struct retained *retained;
     struct qsbr qsbr;
-    struct session_limits limits;
     struct auth_pool pool;
+    struct sources *sources;
     struct listener *listeners;
     unsigned listener_count;
     unsigned worker_count, running;
     struct worker **workers;
     uint64_t started_ms;
-    char *instance;            /* the default instance's ID */
+    char *instance;  /* the default instance's ID */
+    struct buf mark; /* its loop mark as a user property (bridge/mark.h); empty: it has no ID */
     _Atomic uint64_t store_id; /* the newest number given to a session or message */
     _Atomic uint64_t connections;
-    uint64_t max_connections;
+    _Atomic uint64_t max_connections;
+    _Atomic uint64_t memory_max;   /* max_memory, for other threads */
+    _Atomic uint64_t memory_bytes; /* at the last look, while there is a max_memory */
+    _Atomic bool memory_full;
+    _Atomic uint64_t clients_max; /* accepted at a time, so far */
     _Atomic bool ready, sys_awake;
+    struct commit_job pulse; /* to the commit thread, which shows by it that it lives */
+    _Atomic bool pulse_asked;
     sem_t quiet; /* posted by each worker that has nothing left to do */
 };
-
-static inline void count_add(_Atomic uint64_t *c, uint64_t n)
-{
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-static inline void count_sub(_Atomic uint64_t *c, uint64_t n)
-{
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) - n,
-                          memory_order_relaxed);
-}
 
 /* ---- server.c ---- */
 /* server_start() up to the threads: the workers, with what the store has. 0 or a negative errno. */
@@ -320,6 +392,8 @@ int worker_new(struct worker **out, struct server *s, unsigned index)
     __attribute__((warn_unused_result));
 void worker_free(struct worker *w);
 void worker_start(struct worker *w);
+/* Takes from the configuration what it keeps. */
+void worker_configure(struct worker *w);
 /* Its thread, before the first round: wills of a crash, $SYS. */
 void worker_begin(struct worker *w);
 /* Any thread: mail that is always taken. */
@@ -339,8 +413,14 @@ struct session *session_map_find(const struct session_map *m, uint64_t hash, uin
                                  struct slice client_id);
 void session_map_put(struct session_map *m, struct session *s);
 void session_map_remove(struct session_map *m, const struct session *s);
+/* Each of the worker's sessions; `fn` may discard it, and makes none. */
+void session_map_each(struct worker *w, void (*fn)(struct worker *w, struct session *s));
+/* Takes a subscription apart and frees it. A shared one has left its group before: shared_leave(). */
+void session_unsubscribe(struct worker *w, struct session *s, struct topic_sub *sub);
 /* Takes a session apart: subscriptions, stored state, memory. */
 void session_discard(struct worker *w, struct session *s);
+/* Seconds that a session may outlive its connection; SESSION_NEVER: no limit. */
+uint32_t session_expiry_max(const struct server *s);
 /* Makes a connection its session's and starts what waits. */
 void session_attach(struct session *s, struct conn *c);
 /* The connection ended: a clean session ends with it. */
@@ -348,20 +428,44 @@ void session_detach(struct worker *w, struct conn *c);
 /* Publishes the will (or not) and forgets it. */
 void session_will_end(struct worker *w, struct session *s, bool publish);
 
+/* ---- expiry.c: sessions whose clients are away ---- */
+void expiry_init(struct worker *w);
+/* Its thread, before the first round. */
+void expiry_start(struct worker *w);
+/* The will does not go out at once when the connection ends. */
+bool expiry_will_waits(const struct session *s);
+/* The connection has ended and the session stays: its clock and its will's begin. */
+void expiry_offline(struct worker *w, struct session *s);
+/* The client is back: the clocks stop, a will that waited is dropped. */
+void expiry_online(struct worker *w, struct session *s);
+/* At a restart: the connection ended at that wall time (0: the broker was killed). */
+void expiry_restore(struct worker *w, struct session *s, uint64_t ended_ms);
+/* Behind expiry_restore(); takes over the will, which is due at that wall time (0: killed). */
+void expiry_restore_will(struct worker *w, struct session *s, struct will *will, uint64_t due_ms);
+
 /* ---- accept.c ---- */
 int listeners_open(struct server *s, struct config_error *err) __attribute__((warn_unused_result));
 void listeners_close(struct server *s);
 int acceptors_start(struct worker *w) __attribute__((warn_unused_result));
 void acceptors_stop(struct worker *w);
+/* Worker 0, before the first round: warns of server certificates that are about to end, now and every day. */
+void listeners_watch(struct worker *w);
+/* The limit that a connection with CONN_OVER_LIMIT has passed: the server's or its listener's. */
+uint64_t listener_limit(const struct conn *c);
+/* After a read on a listener with PROXY headers: the client's address becomes the connection's. False: that address may not
+ * have another connection, this one has ended. */
+bool listener_client(struct conn *c);
 /* No room in the ring: nobody new until there is. */
 void acceptors_hold(struct worker *w);
 
 /* ---- conn.c: the life of a connection ---- */
 struct conn *conn_new(struct worker *w, const struct stream *stream,
-                      const struct sockaddr_storage *peer, const struct listener *l);
+                      const struct sockaddr_storage *peer, struct listener *l);
 void conn_free(struct conn *c);
 /* Registers with its worker's loop, which tells when there is something to read. */
 void conn_start(struct conn *c);
+/* It is closed before anything was read: no place for it. */
+void conn_turn_away(struct conn *c, enum cause cause, const struct evidence *e);
 /* Reads, decodes and handles what the kernel has, within a round's share. */
 void conn_read(struct conn *c);
 /* What was pipelined behind an accepted CONNECT. */
@@ -371,10 +475,25 @@ static inline struct buf *conn_out(struct conn *c);
 /* Output was added: flush at the round's end. */
 void conn_dirty(struct conn *c);
 void conn_flush(struct conn *c);
+/* A packet was put into the output; for PUBLISH, route.c counts. */
+static inline void conn_sent(struct conn *c, enum mqtt_type type)
+{
+    c->packets_out++;
+    count_add(&c->w->count.packets_out[(unsigned)type & 15], 1);
+}
 /* Bytes unsent, referenced payloads too. */
 static inline uint64_t conn_output_bytes(const struct conn *c)
 {
     return buf_len(&c->out) + c->ref_bytes;
+}
+/* What the client may send: as it was told, or as it is now for those that can't be told. */
+static inline uint32_t conn_max_packet(const struct conn *c)
+{
+    return c->v5 != NULL ? c->v5->granted_packet : (uint32_t)c->w->server->config->max_packet_size;
+}
+static inline uint32_t conn_receive_max(const struct conn *c)
+{
+    return c->v5 != NULL ? c->v5->granted_receive : (uint32_t)c->w->server->config->receive_maximum;
 }
 /* Room for another message: less than max_output_bytes unsent, and few enough pieces to count. */
 static inline bool conn_has_room(const struct conn *c)
@@ -396,17 +515,66 @@ static inline struct buf *conn_out(struct conn *c)
     return &c->out;
 }
 
+/* ---- conn_time.c: what time does to a connection ---- */
+void conn_on_timer(struct timer *t);
+/* Open: sets its timer to the next thing that is due. */
+void conn_arm(struct conn *c);
+/* A write blocked: from now on the timer looks whether the peer takes anything. */
+void conn_watch(struct conn *c);
+
+/* ---- rate.c: how fast a client may publish ---- */
+/* A PUBLISH of so many bytes. False: the connection has ended. It may be throttled behind it. */
+bool rate_publish(struct conn *c, size_t bytes);
+/* The monotonic time at which it may publish again; in the past when it may. */
+uint64_t rate_ready_ms(const struct conn *c);
+void rate_throttle(struct conn *c);
+
+/* ---- own.c: the broker's own connections, and bridges of other brokers ---- */
+/* Client IDs that begin so are for its own. */
+bool own_client_id(struct slice client_id);
+void own_arrived(struct worker *w, struct mail *m);
+/* An own connection gets its session: what its other end forgot is forgotten here, too. */
+void own_forget(struct session *s, struct conn *c);
+/* Before the loops run: subscriptions and sessions of bridges that the configuration has no more. */
+void own_prune(struct server *s);
+/* A CONNECT that says so, or that has the mark of another TraceMQ. */
+bool bridge_said(const struct mqtt_connect *p);
+/* Where a bridge of another broker with that client ID tells whether it is connected: any client may, there. */
+bool bridge_state_topic(const struct conn *c, struct slice client_id, struct slice topic);
+
 /* ---- packets.c: what each packet does ---- */
 /* Settings may have changed since its identity was made: false when it may not be connected any more. */
 bool conn_still_allowed(struct conn *c);
 /* One decoded frame; the connection may have ended behind it. */
 void packet_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole);
 
+/* ---- exchange.c: enhanced authentication, AUTH ---- */
+void exchange_free(struct exchange *x);
+/* A CONNECT with an authentication method, at its owner. */
+void exchange_begin(struct conn *c, const struct mqtt_connect *p);
+/* CONN_EXCHANGE: takes the packets behind the CONNECT in conn->in. */
+void exchange_decode(struct conn *c);
+/* The client did not go on in time. */
+void exchange_timeout(struct conn *c);
+/* AUTH on an open connection. */
+void exchange_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole);
+/* The method and whom it is about, as far as there is an exchange and its messages told. */
+void exchange_evidence(const struct conn *c, struct evidence *e);
+struct slice exchange_user(const struct conn *c);
+/* Authentication method and data, for the CONNACK. */
+void exchange_props(const struct conn *c, struct mqtt_props *p);
+
+/* ---- disconnect.c ---- */
+void disconnect_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole);
+
 /* ---- connect.c: CONNECT, up to the CONNACK ---- */
 /* False: the first byte can't begin a CONNECT, and the connection has ended. */
 bool connect_first_byte(struct conn *c, struct slice in);
 void connect_handle(struct conn *c, const struct mqtt_frame *f, struct slice whole);
 void connect_authenticated(struct conn *c, struct auth_result *r);
+/* Refused by what authentication decided. */
+void connect_refused(struct conn *c, const struct auth_result *r);
+struct auth_request connect_request(struct conn *c, const struct mqtt_connect *p);
 /* There is room in the ring again. */
 void connect_held(struct conn *c);
 /* End of a round: connections that belong to another worker go there. */
@@ -415,6 +583,27 @@ void connect_arrived(struct worker *w, struct conn *c);
 void auth_pool_start(struct auth_pool *p, struct auth *a);
 void auth_pool_stop(struct auth_pool *p);
 void auth_pool_submit(struct auth_pool *p, struct mail_auth *m);
+
+/* ---- reply.c: CONNACK and DISCONNECT ---- */
+struct told {
+    uint8_t connack; /* return code before MQTT 5; 0: nothing is said */
+    uint8_t reason;  /* of CONNACK in MQTT 5 */
+    uint8_t disconnect;
+    const char *text; /* reason string; NULL: the cause has no row, nothing is ever said */
+};
+/* The row of told.def; never NULL. */
+const struct told *told_of(enum cause cause);
+/* The packet at `from` of the output is longer than the client takes [MQTT-3.1.2-24]; it may be taken back. */
+bool reply_too_long(const struct conn *c, size_t from);
+void reply_take_back(struct conn *c, size_t from);
+/* The client takes a packet as long as its CONNACK 0 will be. */
+bool reply_fits(struct conn *c, const struct mqtt_connect *p);
+/* A CONNACK that refuses, in the connection's version. */
+void reply_refused(struct conn *c, uint8_t connack, uint8_t reason, const char *text);
+/* CONNACK 0, with what the connection got. */
+void reply_accepted(struct conn *c, const struct mqtt_connect *p, bool session_present);
+/* DISCONNECT, to an accepted MQTT 5 client. False: it does not even take that. */
+bool reply_disconnect(struct conn *c, uint8_t reason, const char *text);
 
 /* ---- ending.c: the one place where a channel ends and records are made ---- */
 /* The first cause wins: later calls do nothing. `e` is what the caller knows (may be NULL). Behind it the connection is
@@ -430,14 +619,19 @@ bool conn_record_accepted(struct conn *c, enum cause cause, struct slice client_
                           const struct evidence *e);
 /* Tries the endings that found no room; true when none is left. */
 bool endings_retry(struct worker *w);
+/* What the layers of its stream say of the peer: TLS, its certificate. */
+void evidence_layers(struct evidence *e, const struct conn *c);
 /* What a connection says of itself on the other side's record. */
 void evidence_other(struct evidence *e, const struct conn *other, uint64_t silent_ms);
 
 /* ---- route.c: from a PUBLISH to its subscribers ---- */
 struct route_result {
-    uint32_t waits; /* answers that will come before it may be acknowledged */
-    uint64_t have;  /* given: loops whose durable sessions had it before a crash (QoS 2) */
-    uint64_t loops; /* told: other loops that it went to */
+    bool matched;     /* told: somebody is subscribed */
+    bool over_quota;  /* told: it could not be retained */
+    uint32_t waits;   /* answers that will come before it may be acknowledged */
+    uint64_t have;    /* given: loops whose durable sessions had it before a crash (QoS 2) */
+    uint64_t loops;   /* told: other loops that it went to */
+    struct in_id *in; /* given: QoS 2 of a durable session, its incoming packet ID; else NULL */
 };
 /* `origin` may be NULL (wills, $SYS); ack_number is the pending ack that waits for stores. */
 void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
@@ -446,11 +640,12 @@ void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
 /* A repetition of a QoS 2 message: answered when those loops have what they have of it in the store. */
 void route_repetition(struct worker *w, struct conn *origin, uint64_t loops, uint32_t ack_number,
                       struct route_result *out);
-/* A retained message to a new subscription. */
-void route_retained(struct conn *c, const struct mqtt_publish *p, const struct topic_sub *sub);
+/* A retained message to a new subscription. False: there is no room for it now. */
+bool route_retained(struct conn *c, const struct message_parts *m, const struct topic_sub *sub);
 /* Gives the round's mail to the other workers. */
 void route_flush(struct worker *w);
-void route_mail(struct worker *w, struct mail_bytes *m);
+/* False: the round's work was done before the end of it. */
+bool route_mail(struct worker *w, struct mail_bytes *m);
 void route_acks(struct mail_bytes *m);
 /* True when some other worker's inbox is full: sockets that publish are not read. */
 bool route_full(const struct worker *w);
@@ -458,9 +653,78 @@ bool route_full(const struct worker *w);
 void route_ack_back(struct worker *w, struct worker *origin, struct conn *conn, uint32_t number);
 /* Sends what the session has waiting, as far as window and output allow. */
 void session_pump(struct conn *c);
+/* On a new connection of a session: the PUBRELs whose PUBCOMP never came, behind the CONNACK. */
+void session_repeat_pubrels(struct conn *c);
+
+/* ---- feed.c: retained messages to new subscriptions ---- */
+/* What is retained is on its way to the subscription, from the beginning if it was before. */
+void feed_begin(struct worker *w, struct session *s, struct topic_sub *sub);
+/* The subscription ends. */
+void feed_end(struct session *s, struct topic_sub *sub);
+/* Goes on as far as there is room; of session_pump(). */
+void feed_go(struct conn *c);
+/* Each round: those that had room, but no more of their turn. */
+void feed_turns(struct worker *w);
+
+/* ---- filtered.c: subscriptions whose messages are looked at one by one ---- */
+enum reading {
+    READ_YES,
+    READ_NO,
+    READ_LATER /* it is not known who will read it, or that may not be connected any more */
+};
+/* Whether the session's client may read that topic now. Of sessions with SUB_FILTERED subscriptions. */
+enum reading filtered_reading(struct worker *w, struct session *s, struct slice topic);
+/* A message has come by such subscriptions only. False: it is passed over, and counted. */
+bool filtered_lets(struct worker *w, struct session *s, struct slice topic, uint8_t qos);
+/* Counts one that is passed over. */
+void filtered_passed(struct worker *w, struct session *s);
+uint32_t filtered_count(const struct session *s);
+/* A shared subscription of this worker: its session may be given a message of that topic. */
+bool filtered_may_get(struct worker *w, struct topic_sub *sub, struct slice topic);
+/* A member of any loop: it is worth trying. */
+bool filtered_may_pick(struct worker *w, const struct share_member *m, struct slice topic);
+/* It has something that is filtered. */
+void filtered_begin(struct session *s);
+/* SUB_FILTERED of the subscription was set, or taken away. */
+void filtered_set(struct worker *w, struct topic_sub *sub);
+/* Whose session it is: false when that is not known. */
+bool filtered_user(const struct session *s, struct slice *user);
+/* At a restart: whose it was. */
+void filtered_restore(struct worker *w, struct session *s, struct slice user);
+/* The settings are others. */
+void filtered_changed(struct worker *w, struct session *s);
+/* The session is on a connection; its connection has ended. */
+void filtered_here(struct worker *w, struct session *s);
+void filtered_away(const struct session *s, const struct conn *c);
+/* Before the session is freed. */
+void filtered_end(struct session *s);
+
+/* ---- shared.c: shared subscriptions ---- */
+/* A message of the session's queue, of the group with that mark, that its client may not read: true when another has it. */
+bool shared_pass_on(struct worker *w, const struct session *s, const struct message *m,
+                    uint32_t mark);
+/* The client of a session with shared subscriptions came, or went. */
+void shared_here(struct worker *w, struct session *s, bool here);
+/* Tells whether it can take more: groups give to others meanwhile. */
+void shared_load(struct conn *c);
+/*
+ * A member leaves: what it did not acknowledge goes to others of its groups. With `sub`: it unsubscribes that one, what is in
+ * flight stays; else its client has gone, or the session ends (`ends`).
+ */
+void shared_leave(struct worker *w, struct session *s, const struct topic_sub *sub, bool ends);
+
+/* ---- alias.c: topic aliases of MQTT 5 connections ---- */
+enum { ALIAS_BYTES = 3 }; /* of the property */
+void aliases_free(struct aliases *a);
+/* A PUBLISH with an alias: gives it its topic, which lives until the alias is set again. False: *err. */
+bool alias_in(struct conn *c, struct mqtt_publish *p, struct mqtt_error *err);
+/* A PUBLISH that is put into the output now: its topic may become an alias. */
+void alias_out(struct conn *c, struct mqtt_publish *p);
 
 /* ---- acks.c: acknowledgements to publishers, in order ---- */
 uint32_t acks_put(struct conn *c, uint8_t type, uint16_t packet_id);
+/* The reason code of one that waits; before acks_waiting(). */
+void acks_reason(struct conn *c, uint32_t number, uint8_t reason);
 /* As many wait as a client may have in flight. */
 bool acks_full(const struct conn *c);
 void acks_waiting(struct conn *c, uint32_t number, uint32_t waits);
@@ -472,7 +736,8 @@ void persist_init(struct worker *w);
 void persist_fini(struct worker *w);
 /* Before the loops run: builds sessions, queues and retained messages from the store. 0 or a negative errno. */
 int persist_load(struct server *s) __attribute__((warn_unused_result));
-void persist_session(struct worker *w, struct session *s);
+/* Its number, expiry interval and, without a connection, that it ended now. `connected`: it has one, or is about to. */
+void persist_session(struct worker *w, struct session *s, bool connected);
 void persist_session_gone(struct worker *w, struct session *s);
 void persist_sub(struct worker *w, const struct session *s, const struct topic_sub *sub);
 void persist_unsub(struct worker *w, const struct session *s, struct slice filter);
@@ -484,6 +749,8 @@ void persist_released(struct worker *w, struct session *s, uint64_t order, struc
 /* Incoming QoS 2: this worker's part of a message is stored, and with it that it was; forgotten by all workers. */
 void persist_in_id(struct worker *w, uint64_t session_id, uint16_t id);
 void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in);
+/* The same of a shared subscription: one of that group, by its hash, has it. */
+void persist_in_share(struct worker *w, uint64_t session_id, uint16_t id, uint64_t group);
 /* The topic's retained message changed. */
 void persist_retained(struct worker *w, uint32_t instance, struct slice topic);
 void persist_will(struct worker *w, struct session *s);
@@ -503,10 +770,26 @@ void persist_flush(struct worker *w);
 void persist_done(struct worker *w, struct mail *m);
 bool persist_idle(const struct worker *w);
 
+/* ---- memory.c: max_memory ---- */
+void memory_start(struct worker *w);
+void memory_configure(struct worker *w);
+/* A message of so many bytes has come. False: there is no memory for it. */
+bool memory_takes(struct worker *w, size_t bytes);
+static inline bool memory_full(const struct server *s)
+{
+    return atomic_load_explicit(&s->memory_full, memory_order_relaxed);
+}
+void memory_evidence(const struct server *s, struct evidence *e);
+
 /* ---- sys.c ---- */
 void sys_start(struct worker *w);
+void sys_free(struct sys *sys); /* NULL-safe */
+/* A client was accepted: the most that there were at a time. */
+void sys_note_clients(struct server *s);
 /* Any loop: somebody subscribed, $SYS is to be kept up to date. */
 void sys_wanted(struct server *s);
 void sys_wake(struct worker *w);
+/* Its interval may be another. */
+void sys_configure(struct worker *w);
 
 #endif

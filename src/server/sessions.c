@@ -33,11 +33,13 @@ void session_map_fini(struct session_map *m, struct topics *t, unsigned loop)
         }
         while (s->subs != NULL) {
             struct topic_sub *sub = s->subs;
+            feed_end(s, sub);
             topics_remove(t, loop, sub);
             session_sub_unlink(s, sub);
             free(sub);
         }
         s->conn = NULL;
+        filtered_end(s);
         session_free(s);
     }
     free(m->slot);
@@ -105,25 +107,56 @@ void session_map_remove(struct session_map *m, const struct session *s)
     m->count--;
 }
 
+void session_map_each(struct worker *w, void (*fn)(struct worker *w, struct session *s))
+{
+    const struct session_map *m = &w->sessions;
+    for (uint64_t i = 0; i <= m->mask; i++) {
+        if (m->slot[i] != NULL && m->slot[i] != &tombstone) {
+            fn(w, m->slot[i]);
+        }
+    }
+}
+
+void session_unsubscribe(struct worker *w, struct session *s, struct topic_sub *sub)
+{
+    if (session_durable(s)) {
+        persist_unsub(w, s, topic_sub_filter(sub));
+    }
+    feed_end(s, sub);
+    topics_remove(w->server->topics, w->index, sub);
+    session_sub_unlink(s, sub);
+    free(sub);
+}
+
 void session_discard(struct worker *w, struct session *s)
 {
     assert(s->conn == NULL);
-    while (s->subs != NULL) {
-        struct topic_sub *sub = s->subs;
-        if (session_durable(s)) {
-            persist_unsub(w, s, topic_node_filter(sub->node));
-        }
-        topics_remove(w->server->topics, w->index, sub);
-        session_sub_unlink(s, sub);
-        free(sub);
+    if (s->shared) {
+        shared_leave(w, s, NULL, true);
     }
+    while (s->subs != NULL) {
+        session_unsubscribe(w, s, s->subs);
+    }
+    session_will_end(w, s, true); /* one that waited for longer than the session lives */
+    deadlines_set(&w->deadlines, s, DEADLINE_NEVER);
     if (session_durable(s)) {
         persist_session_gone(w, s);
     }
-    count_sub(&w->count.queued, session_queued(s));
+    struct queue_size gone = queue_size(s);
+    count_sub(&w->count.queued, gone.messages);
+    count_sub(&w->count.inflight, gone.inflight);
+    count_sub(&w->count.queued_bytes, gone.bytes);
     count_sub(&w->count.sessions, 1);
     session_map_remove(&w->sessions, s);
+    filtered_end(s);
     session_free(s);
+}
+
+uint32_t session_expiry_max(const struct server *s)
+{
+    uint64_t max_ms = s->config->session_expiry_max_ms;
+    uint64_t max_s = (max_ms + 999) / 1000;
+    return max_ms == 0 || max_s > SESSION_NEVER ? SESSION_NEVER : (uint32_t)max_s;
 }
 
 void session_attach(struct session *s, struct conn *c)
@@ -131,7 +164,14 @@ void session_attach(struct session *s, struct conn *c)
     assert(s->conn == NULL && c->session == NULL);
     s->conn = c;
     c->session = s;
+    filtered_here(c->w, s);
+    struct queue_size before = queue_size(s);
     session_resume(s);
+    count_queue(&c->w->count, s, before);
+    session_repeat_pubrels(c);
+    if (s->shared) {
+        shared_here(c->w, s, true);
+    }
 }
 
 void session_detach(struct worker *w, struct conn *c)
@@ -142,26 +182,37 @@ void session_detach(struct worker *w, struct conn *c)
     }
     c->session = NULL;
     s->conn = NULL;
-    if (s->clean) {
-        session_discard(w, s);
+    filtered_away(s, c);
+    if (s->shared) {
+        shared_here(w, s, false);
     }
+    if (s->expiry_s == 0) {
+        session_discard(w, s);
+        return;
+    }
+    if (s->shared) {
+        shared_leave(w, s, NULL, false);
+    }
+    bool changed = c->v5 != NULL && c->v5->session_expiry != s->expiry_s;
+    if (s->expiry_s != SESSION_NEVER || changed) {
+        persist_session(w, s, false);
+    }
+    expiry_offline(w, s);
 }
 
 void session_will_end(struct worker *w, struct session *s, bool publish)
 {
-    struct message *m = s->will;
-    if (m == NULL) {
+    struct will *will = s->will;
+    if (will == NULL) {
         return;
     }
     s->will = NULL;
     persist_will(w, s);
     if (publish) {
         struct route_result r = {0};
-        struct mqtt_publish p = {.qos = m->qos,
-                                 .retain = m->retain,
-                                 .topic = message_topic(m),
-                                 .payload = message_payload(m)};
+        struct mqtt_publish p;
+        will_publish(will, &p);
         route_publish(w, NULL, s->instance, &p, hash64(p.topic), 0, &r);
     }
-    message_unref(m);
+    will_free(will);
 }

@@ -1,14 +1,17 @@
 /*
  * A worker: one loop thread with its connections and sessions.
  *
- * End of a round, in this order: connections with more to read; connections that move; mail to others; output; the batch
+ * End of a round, in this order: mail with publishes; connections with more to read; connections that move; retained messages to new
+ * subscriptions; mail to others; output; the batch
  * for the store; the dead are freed. Nothing frees a connection at another point, so a pointer to one is good for the round.
  */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/failpoint.h"
 #include "base/mem.h"
 #include "server/server_priv.h"
 
@@ -23,17 +26,19 @@ static void on_room(struct timer *t);
 int worker_new(struct worker **out, struct server *s, unsigned index)
 {
     struct worker *w = mem_new(1, sizeof *w);
-    struct list *lists[] = {&w->conns, &w->dirty,  &w->ready, &w->paused,
-                            &w->held,  &w->moving, &w->ended, &w->unrecorded};
+    struct list *lists[] = {&w->conns,  &w->dirty, &w->ready,      &w->paused, &w->held,
+                            &w->moving, &w->ended, &w->unrecorded, &w->feeding};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         list_init(lists[i]);
     }
     w->server = s;
+    worker_configure(w);
     w->index = index;
     mailbox_init(&w->inbox);
     mailbox_init(&w->control);
     session_map_init(&w->sessions);
     persist_init(w);
+    expiry_init(w);
     timer_init(&w->room_timer, on_room);
     w->publishes = mem_new(s->worker_count, sizeof(struct mail_bytes *));
     w->acks = mem_new(s->worker_count, sizeof(struct mail_bytes *));
@@ -51,9 +56,18 @@ int worker_new(struct worker **out, struct server *s, unsigned index)
     return 0;
 }
 
-static void drop_mail(struct mailbox *box)
+void worker_configure(struct worker *w)
 {
-    struct mail *m = mailbox_take(box);
+    const struct config *c = w->server->config;
+    w->limits = (struct session_limits){.inflight_max = (uint32_t)c->max_inflight,
+                                        .queue_max = (uint32_t)c->max_queued_messages,
+                                        .queue_bytes_max = c->max_queued_bytes};
+    w->publish_rate = c->max_publish_rate;
+    w->publish_bytes_rate = c->max_publish_bytes_rate;
+}
+
+static void drop_mail(struct mail *m)
+{
     while (m != NULL) {
         struct mail *next = m->next;
         if (m->kind == MAIL_PUBLISHES || m->kind == MAIL_ACKS) {
@@ -69,21 +83,27 @@ void worker_free(struct worker *w)
     if (w == NULL) {
         return;
     }
-    drop_mail(&w->inbox);
-    drop_mail(&w->control);
+    drop_mail(w->late);
+    drop_mail(mailbox_take(&w->inbox));
+    drop_mail(mailbox_take(&w->control));
     session_map_fini(&w->sessions, w->server->topics, w->index);
+    deadlines_fini(&w->deadlines);
     persist_fini(w);
     while (w->orphan_wills != NULL) {
         struct orphan_will *o = w->orphan_wills;
         w->orphan_wills = o->next;
-        message_unref(o->msg);
+        will_free(o->will);
         free(o);
     }
     for (uint32_t i = 0; i < w->spare_count; i++) {
         free(w->spare[i].p);
     }
     free(w->spare);
-    buf_fini(&w->scratch);
+    struct buf *bufs[] = {&w->scratch, &w->scratch5, &w->extra, &w->extra5, &w->subids};
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) {
+        buf_fini(bufs[i]);
+    }
+    sys_free(w->sys);
     free(w->publishes);
     free(w->acks);
     loop_free(w->loop);
@@ -93,7 +113,10 @@ void worker_free(struct worker *w)
 void worker_begin(struct worker *w)
 {
     persist_orphan_wills(w);
+    expiry_start(w);
     sys_start(w);
+    memory_start(w);
+    listeners_watch(w);
     loop_wake(w->loop); /* a round, for the mail and the batch of those wills */
 }
 
@@ -196,8 +219,21 @@ static void on_settings(struct worker *w, struct mail *mail)
         next = l->next;
         if (c->state == CONN_OPEN && auth_identity_refresh(w->server->auth, &c->identity) != 0) {
             conn_end(c, CAUSE_AUTH_REVOKED, NULL);
+        } else if (c->state == CONN_OPEN) {
+            filtered_changed(w, c->session);
         }
     }
+}
+
+static void on_config(struct worker *w, struct mail *mail)
+{
+    struct mail_config *m = LIST_ENTRY(mail, struct mail_config, mail);
+    worker_configure(w);
+    sys_configure(w);
+    memory_configure(w);
+    (void)sem_post(&m->wait->taken);
+    config_wait_unref(m->wait);
+    free(m);
 }
 
 static void on_shutdown(struct worker *w, struct mail *mail)
@@ -233,8 +269,11 @@ static void take_mail(struct worker *w, struct mail *m)
     case MAIL_CONN:
         on_moved(w, m);
         break;
-    case MAIL_PUBLISHES:
-        route_mail(w, LIST_ENTRY(m, struct mail_bytes, mail));
+    case MAIL_OWN:
+        own_arrived(w, m);
+        break;
+    case MAIL_PUBLISHES: /* in the other box */
+        assert(false);
         break;
     case MAIL_ACKS:
         route_acks(LIST_ENTRY(m, struct mail_bytes, mail));
@@ -251,9 +290,16 @@ static void take_mail(struct worker *w, struct mail *m)
     case MAIL_SETTINGS:
         on_settings(w, m);
         break;
+    case MAIL_CONFIG:
+        on_config(w, m);
+        break;
     case MAIL_SYS:
         free(m);
         sys_wake(w);
+        break;
+    case MAIL_PULSE:
+        free(m);
+        atomic_store(&w->pulse_asked, false);
         break;
     case MAIL_SHUTDOWN:
         on_shutdown(w, m);
@@ -265,9 +311,10 @@ static void take_mail(struct worker *w, struct mail *m)
     }
 }
 
-static void take_all(struct worker *w, struct mailbox *box)
+static void on_wake(void *arg)
 {
-    struct mail *m = mailbox_take(box);
+    struct worker *w = arg;
+    struct mail *m = mailbox_take(&w->control);
     while (m != NULL) {
         struct mail *next = m->next;
         take_mail(w, m);
@@ -275,23 +322,46 @@ static void take_all(struct worker *w, struct mailbox *box)
     }
 }
 
-static void on_wake(void *arg)
+/*
+ * ---- rounds ----
+ *
+ * A message may have a hundred thousand subscribers. So that a few of them do not hold up everything else, each part of a round
+ * that brings messages counts what it does (w->work) and leaves the rest to the next round when it has done ROUND_WORK; who
+ * did not have its turn is first there.
+ */
+
+static void publishes(struct worker *w)
 {
-    struct worker *w = arg;
-    take_all(w, &w->control);
-    take_all(w, &w->inbox);
+    w->work = 0;
+    if (w->late == NULL) {
+        w->late = mailbox_take(&w->inbox);
+    }
+    while (w->late != NULL) {
+        struct mail *next = w->late->next;
+        assert(w->late->kind == MAIL_PUBLISHES);
+        if (!route_mail(w, LIST_ENTRY(w->late, struct mail_bytes, mail))) {
+            break;
+        }
+        w->late = next;
+    }
 }
 
-/* ---- rounds ---- */
+static void turns(struct worker *w)
+{
+    struct list now, *l;
+    list_take(&w->ready, &now);
+    w->work = 0;
+    while (w->work < ROUND_WORK && (l = list_shift(&now)) != NULL) {
+        conn_read(LIST_ENTRY(l, struct conn, queue));
+    }
+    list_put_first(&w->ready, &now);
+}
 
 /* One pass over what is on the list now; what is added meanwhile waits for the next round. */
 static void each_queued(struct list *from, void (*fn)(struct conn *c))
 {
     struct list now, *l;
-    list_init(&now);
-    while ((l = list_shift(from)) != NULL) {
-        list_push(&now, l);
-    }
+    list_take(from, &now);
     while ((l = list_shift(&now)) != NULL) {
         fn(LIST_ENTRY(l, struct conn, queue));
     }
@@ -300,14 +370,12 @@ static void each_queued(struct list *from, void (*fn)(struct conn *c))
 static void flush_dirty(struct worker *w)
 {
     struct list now, *l;
-    list_init(&now);
-    while ((l = list_shift(&w->dirty)) != NULL) {
-        list_push(&now, l);
-    }
+    list_take(&w->dirty, &now);
     while ((l = list_shift(&now)) != NULL) {
         struct conn *c = LIST_ENTRY(l, struct conn, dirty);
         conn_flush(c);
-        if (c->out.p == NULL && c->session != NULL && c->session->out != NULL) {
+        const struct session *s = c->session;
+        if (c->out.p == NULL && s != NULL && (s->out != NULL || s->shared || s->feeds != NULL)) {
             session_pump(c); /* what had no room before */
         }
     }
@@ -357,22 +425,36 @@ static void worker_idle(struct worker *w)
     }
 }
 
+static void stall_failpoint(void)
+{
+    int64_t ms = failpoint_value("loop.stall_ms");
+    if (ms > 0) {
+        const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+        (void)nanosleep(&ts, NULL);
+    }
+}
+
 static bool on_round(void *arg)
 {
     struct worker *w = arg;
-    each_queued(&w->ready, conn_read);
+    stall_failpoint();
+    publishes(w);
+    turns(w);
     connect_move_all(w);
+    feed_turns(w);
     route_flush(w);
     flush_dirty(w);
     persist_flush(w);
     route_flush(w);
     free_ended(w);
     room_wanted(w);
-    if (w->stopping && list_empty(&w->conns) && persist_idle(w)) {
+    if (w->stopping && list_empty(&w->conns) && w->late == NULL && persist_idle(w)) {
         worker_idle(w);
     }
     qsbr_quiescent(&w->server->qsbr, w->index);
-    return !list_empty(&w->ready) || !list_empty(&w->dirty) || !list_empty(&w->moving);
+    w->work = 0;
+    return w->late != NULL || !list_empty(&w->ready) || !list_empty(&w->dirty) ||
+           !list_empty(&w->moving) || !list_empty(&w->feeding);
 }
 
 static void on_sleep(void *arg)

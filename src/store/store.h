@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/histogram.h"
 #include "base/slice.h"
 
 struct store;
@@ -136,5 +137,12 @@ bool store_broken(const struct store *s);
 /* After a latched engine error: close and open again in place. Handles from store_family() and
  * store_cf_*() stay valid; snapshots and iterators must be gone (the call waits for them). */
 int store_reopen(struct store *s) __attribute__((warn_unused_result));
+
+/* How long writes and syncs took, and how many failed; any thread. */
+struct store_stats {
+    struct histogram_counts writes, syncs;
+    uint64_t write_errors, sync_errors;
+};
+void store_stats(const struct store *s, struct store_stats *out);
 
 #endif

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/mem.h"
 #include "store/store_priv.h"
@@ -115,7 +116,7 @@ static int write_failpoints(struct store *s)
     return 0;
 }
 
-int store_write(struct store *s, struct store_batch *b, bool sync)
+static int write_batch(struct store *s, struct store_batch *b, bool sync)
 {
     int rc = write_failpoints(s);
     if (rc < 0) {
@@ -143,7 +144,7 @@ bool store_broken(const struct store *s)
     return atomic_load(&s->write_error) != 0;
 }
 
-int store_sync(struct store *s)
+static int sync_journal(struct store *s)
 {
     delay_ms(failpoint_value("store.sync.delay_ms"));
     if (!store_pin(s)) {
@@ -162,6 +163,32 @@ int store_sync(struct store *s)
     }
     store_unpin(s);
     return rc;
+}
+
+int store_write(struct store *s, struct store_batch *b, bool sync)
+{
+    uint64_t begin = clock_mono_us();
+    int rc = write_batch(s, b, sync);
+    histogram_add(&s->writes, clock_mono_us() - begin);
+    atomic_fetch_add_explicit(&s->write_errors, rc < 0, memory_order_relaxed);
+    return rc;
+}
+
+int store_sync(struct store *s)
+{
+    uint64_t begin = clock_mono_us();
+    int rc = sync_journal(s);
+    histogram_add(&s->syncs, clock_mono_us() - begin);
+    atomic_fetch_add_explicit(&s->sync_errors, rc < 0, memory_order_relaxed);
+    return rc;
+}
+
+void store_stats(const struct store *s, struct store_stats *out)
+{
+    histogram_read(&s->writes, &out->writes);
+    histogram_read(&s->syncs, &out->syncs);
+    out->write_errors = atomic_load_explicit(&s->write_errors, memory_order_relaxed);
+    out->sync_errors = atomic_load_explicit(&s->sync_errors, memory_order_relaxed);
 }
 
 /* ---- reads ---- */

@@ -69,6 +69,8 @@ struct store {
     atomic_llong write_number; /* for the failpoint store.write.fail_nth */
     /* Of the engine, since it was opened: its journal takes no sync any more. 0 = none. */
     atomic_int write_error;
+    struct histogram writes, syncs;
+    _Atomic uint64_t write_errors, sync_errors;
 };
 
 /* store_options.c */

@@ -333,6 +333,11 @@ struct slice buffer_record(const struct buffer *b, uint32_t i)
     return slice_make(at + 2, get_le16(at));
 }
 
+void buffer_prefetch_entry(const struct buffer *b, uint32_t i)
+{
+    __builtin_prefetch(entry_at(b, i));
+}
+
 void buffer_prefetch(const struct buffer *b, uint32_t i)
 {
     uint32_t off = entry_at(b, i)->offset;

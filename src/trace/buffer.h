@@ -62,7 +62,8 @@ uint32_t buffer_newest(const struct buffer *b, struct hash128 h, uint32_t visibl
 /* The device's record before `i`, or BUFFER_NONE. */
 uint32_t buffer_before(const struct buffer *b, uint32_t i);
 
-/* Brings a record's bytes near. */
+/* Bring near: where a record stands, which its bytes need first; the bytes. */
+void buffer_prefetch_entry(const struct buffer *b, uint32_t i);
 void buffer_prefetch(const struct buffer *b, uint32_t i);
 
 /* Devices in the order of their first record: 0 … buffer_device_count() - 1. */

@@ -59,7 +59,8 @@ static void seek_time(struct store_iter *it, uint64_t us)
     uint64_t high = h.first_seq;
     store_iter_first(it);
     uint64_t low = head_at(it, &h, &payload) ? h.first_seq : 0;
-    while (low + BLOCK_RECORDS < high) { /* the block at low: before us, or the first */
+    while (low + 1 <
+           high) { /* the block at low: before us, or the first; a block may be a single record */
         uint64_t middle = low + (high - low) / 2;
         seek_seq(it, middle);
         if (!head_at(it, &h, &payload)) {

@@ -49,11 +49,11 @@ static bool oldest_is_over(struct trace *t, uint64_t wall_us)
     if (t->shared.segment_n > 1) {
         const struct segment *s = t->shared.segments[0];
         uint64_t newest = s->dm.max_us > s->xm.max_us ? s->dm.max_us : s->xm.max_us;
-        over = s->dm.seq > 0 && older_than(newest, wall_us, t->opt.retention_ms);
+        over = s->dm.seq > 0 && older_than(newest, wall_us, atomic_load(&t->limits.retention_ms));
     }
     (void)pthread_mutex_unlock(&t->shared.lock);
-    if (!over && t->opt.retention_bytes > 0) {
-        over = segments_bytes(t) > t->opt.retention_bytes;
+    if (!over && atomic_load(&t->limits.retention_bytes) > 0) {
+        over = segments_bytes(t) > atomic_load(&t->limits.retention_bytes);
     }
     return over;
 }
@@ -66,7 +66,8 @@ static bool journal_is_over(struct trace *t, uint64_t wall_us)
         const struct segment *s = t->shared.segments[i];
         if (s->j != NULL) {
             uint64_t newest = s->dm.max_us > s->xm.max_us ? s->dm.max_us : s->xm.max_us;
-            over = s->dm.seq > 0 && older_than(newest, wall_us, t->opt.fleet_retention_ms);
+            over = s->dm.seq > 0 &&
+                   older_than(newest, wall_us, atomic_load(&t->limits.fleet_retention_ms));
             break;
         }
     }
@@ -159,7 +160,7 @@ static void settle(struct trace *t, uint64_t first_seq)
 /* With retention by size a segment must not become most of what may be kept. */
 static void ask_roll(struct trace *t)
 {
-    if (t->opt.retention_bytes == 0) {
+    if (atomic_load(&t->limits.retention_bytes) == 0) {
         return;
     }
     (void)pthread_mutex_lock(&t->shared.lock);
@@ -169,7 +170,7 @@ static void ask_roll(struct trace *t)
     (void)pthread_mutex_unlock(&t->shared.lock);
     uint64_t n = (d == NULL ? 0 : store_cf_bytes(t->store, d)) +
                  (j == NULL ? 0 : store_cf_bytes(t->store, j));
-    if (n > t->opt.retention_bytes / SIZE_PARTS) {
+    if (n > atomic_load(&t->limits.retention_bytes) / SIZE_PARTS) {
         atomic_store(&t->maintain.want_roll, true);
     }
 }

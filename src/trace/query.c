@@ -477,7 +477,8 @@ int query_device(struct trace *t, const struct trace_query *q, bool count, struc
 int trace_query(struct trace *t, const struct trace_query *query, struct trace_page *out)
 {
     struct trace_query q = *query;
-    if (q.begin_us > q.end_us || q.end_us - q.begin_us > t->opt.max_range_ms * 1000) {
+    if (q.begin_us > q.end_us ||
+        q.end_us - q.begin_us > atomic_load(&t->limits.max_range_ms) * 1000) {
         return -EINVAL;
     }
     q.limit = q.limit == 0 ? 1 : q.limit > 1000 ? 1000 : q.limit;

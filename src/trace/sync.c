@@ -33,12 +33,12 @@ static bool wait_until_due(struct trace *t)
             continue;
         }
         uint64_t age = trace_mono_ms() - s->dirty_since_ms;
-        if (age >= t->opt.fsync_interval_ms) {
+        if (age >= atomic_load(&t->limits.fsync_interval_ms)) {
             return true;
         }
         struct timespec ts;
         (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        add_ms(&ts, t->opt.fsync_interval_ms - age);
+        add_ms(&ts, atomic_load(&t->limits.fsync_interval_ms) - age);
         (void)pthread_cond_timedwait(&s->changed, &s->lock, &ts);
     }
 }

@@ -21,6 +21,21 @@ static void cond_init(pthread_cond_t *c)
     (void)pthread_condattr_destroy(&a);
 }
 
+void trace_set_limits(struct trace *t, const struct trace_limits *limits)
+{
+    struct live_limits *l = &t->limits;
+    atomic_store(&l->fsync_interval_ms, limits->fsync_interval_ms);
+    atomic_store(&l->retention_ms, limits->retention_ms);
+    atomic_store(&l->fleet_retention_ms, limits->fleet_retention_ms);
+    atomic_store(&l->retention_bytes, limits->retention_bytes);
+    atomic_store(&l->max_range_ms, limits->max_range_ms);
+}
+
+uint64_t trace_max_range_ms(const struct trace *t)
+{
+    return atomic_load(&t->limits.max_range_ms);
+}
+
 static struct trace *trace_new(struct store *st, const struct trace_options *o)
 {
     struct trace *t = mem_new(1, sizeof *t);
@@ -29,6 +44,7 @@ static struct trace *trace_new(struct store *st, const struct trace_options *o)
     t->opt = *o;
     t->node = mem_strndup(o->node, strlen(o->node));
     t->ring_dir = mem_strndup(o->ring_dir, strlen(o->ring_dir));
+    trace_set_limits(t, &o->limits);
     t->opt.node = t->node;
     t->opt.ring_dir = t->ring_dir;
     t->intake.n = o->loops;
@@ -223,11 +239,19 @@ void trace_stats(struct trace *t, struct trace_stats *out)
         .open = open > 0 ? (uint64_t)open : 0,
         .degraded = atomic_load(&t->commit.outage.active),
     };
+    for (unsigned i = 0; i < t->intake.n; i++) {
+        const struct ring *r = t->intake.loops[i].ring;
+        uint64_t tail =
+            r == NULL ? 0 : ring_tail(r); /* before the head: it is never ahead of that */
+        out->ring_bytes += r == NULL ? 0 : ring_head(r) - tail;
+    }
+    store_stats(t->store, &out->store);
     (void)pthread_mutex_lock(&t->shared.lock);
     out->oldest_us = oldest_kept(t);
     for (unsigned i = 0; i < t->shared.frozen_n; i++) {
         out->buffer_bytes += buffer_bytes(t->shared.frozen[i]);
     }
     out->buffer_bytes += t->shared.active == NULL ? 0 : buffer_bytes(t->shared.active);
+    out->gaps = t->shared.gap_n;
     (void)pthread_mutex_unlock(&t->shared.lock);
 }

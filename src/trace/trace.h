@@ -22,6 +22,15 @@
 
 struct trace;
 
+/* What may change while it runs. */
+struct trace_limits {
+    uint64_t fsync_interval_ms;  /* 1000: the most that power loss can take */
+    uint64_t retention_ms;       /* device blocks */
+    uint64_t fleet_retention_ms; /* journal */
+    uint64_t retention_bytes;    /* 0 = no limit by size */
+    uint64_t max_range_ms;       /* of one query */
+};
+
 struct trace_options {
     bool enabled;                /* false: trace_emit() takes and forgets everything (benchmarks) */
     unsigned loops;              /* rings */
@@ -29,12 +38,8 @@ struct trace_options {
     const char *ring_dir;        /* "/dev/shm" */
     uint64_t memory_bytes;       /* of the RAM buffers */
     uint64_t commit_interval_ms; /* 20 */
-    uint64_t fsync_interval_ms;  /* 1000: the most that power loss can take */
-    uint64_t retention_ms;       /* device blocks */
-    uint64_t fleet_retention_ms; /* journal */
-    uint64_t retention_bytes;    /* 0 = no limit by size */
     uint64_t refused_bytes;      /* quota of the refused and unidentified, per segment */
-    uint64_t max_range_ms;       /* of one query */
+    struct trace_limits limits;
 };
 
 /*
@@ -45,6 +50,9 @@ int trace_open(struct trace **out, struct store *st, const struct trace_options 
                struct store_error *err) __attribute__((warn_unused_result));
 /* Drains, commits, syncs, stops the threads. Loops must have stopped. NULL-safe. */
 void trace_close(struct trace *t);
+/* Any thread. They hold from the next look at them on; shorter retention takes effect as segments are looked through. */
+void trace_set_limits(struct trace *t, const struct trace_limits *limits);
+uint64_t trace_max_range_ms(const struct trace *t);
 
 /* Loop `loop`'s thread only. `r->time_us` is clamped by the ring's loop to never step back by less than a
  * second. False: no room now; nothing was taken. Never blocks. The commit thread is woken. */
@@ -71,7 +79,10 @@ struct trace_stats {
     uint64_t oldest_us;    /* time of the oldest record kept, 0 = none */
     uint64_t buffer_bytes; /* RAM buffers */
     uint64_t open;         /* channels open */
+    uint64_t gaps;         /* within what is kept */
+    uint64_t ring_bytes;   /* of records that are not visible yet */
     bool degraded;         /* the store refuses writes now */
+    struct store_stats store;
 };
 void trace_stats(struct trace *t, struct trace_stats *out);
 /* Channels open now in an instance (its devices online); one load. Any thread. */

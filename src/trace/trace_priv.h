@@ -371,10 +371,17 @@ void recovery_note(struct recovery *r, const struct record *rec, struct slice by
 /* Loads journal blocks from seq `from` into RAM. */
 int recovery_replay(struct trace *t, uint64_t from) __attribute__((warn_unused_result));
 
+/* What trace_set_limits() changes; read by any thread. */
+struct live_limits {
+    _Atomic uint64_t fsync_interval_ms, retention_ms, fleet_retention_ms, retention_bytes;
+    _Atomic uint64_t max_range_ms;
+};
+
 struct trace {
     struct store *store;
     struct store_cf *meta;
-    struct trace_options opt;
+    struct trace_options opt; /* but its limits */
+    struct live_limits limits;
     char *node, *ring_dir;
     struct intake intake;
     struct commit commit;

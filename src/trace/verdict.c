@@ -192,6 +192,10 @@ static void say_will(const struct facts *f, struct line *l)
     if (number(f, EV_WILL_SENT) != 0) {
         say(l, " Its will was published.");
     }
+    if (number(f, EV_WILL_DELAY) != 0) {
+        say(l, " Its will goes out after %llu s, or when its session ends, unless it returns.",
+            (unsigned long long)number(f, EV_WILL_DELAY));
+    }
 }
 
 /* ---- both ends of a conflict ---- */
@@ -478,6 +482,7 @@ static void tell_lost(const struct facts *f, struct line *text, struct line *nex
         say_plain(text, string(f, EV_ERRNO));
         say(text, ")");
     }
+    say_words(f, text);
     say_last_packet(f, text);
     say_retransmits(f, text);
     if (number(f, EV_INFLIGHT) > 0) {
@@ -522,10 +527,39 @@ static void tell_shutdown(const struct facts *f, struct line *text, struct line 
     say(next, "%s", f->info->next);
 }
 
+/* The limit of a slow consumer is a time. */
+static void say_stalled(const struct facts *f, struct line *l)
+{
+    say(l, ": its TCP took not one byte for ");
+    say_ms(l, number(f, EV_STALLED_MS));
+    say(l, " (the limit is ");
+    say_ms(l, number(f, EV_LIMIT));
+    say(l, "), %" PRIu64 " bytes wait in the broker", number(f, EV_UNSENT_BYTES));
+    if (number(f, EV_KERNEL_BYTES) > 0) {
+        say(l, " and %" PRIu64 " in its kernel", number(f, EV_KERNEL_BYTES));
+    }
+    if (f->has[EV_LAST_IN_AGO_MS] && number(f, EV_LAST_IN_AGO_MS) < number(f, EV_STALLED_MS)) {
+        say(l, "; it did send something ");
+        say_ms(l, number(f, EV_LAST_IN_AGO_MS));
+        say(l, " before: it lives, and does not read");
+    }
+    if (number(f, EV_DROPPED) > 0) {
+        say(l, "; %" PRIu64 " messages were dropped for it", number(f, EV_DROPPED));
+    }
+}
+
 static void tell_closed_by_server(const struct facts *f, struct line *text, struct line *next)
 {
     say_open(text, f->info->text);
-    say_limit(f, text);
+    if (f->has[EV_STALLED_MS]) {
+        say_stalled(f, text);
+    } else {
+        say_limit(f, text);
+    }
+    if (f->has[EV_WINDOW_MS]) {
+        say(text, " within ");
+        say_ms(text, number(f, EV_WINDOW_MS));
+    }
     if (f->has[EV_BY]) {
         say(text, "; by ");
         say_plain(text, string(f, EV_BY));

@@ -83,6 +83,7 @@ def connect(broker):
 
 @pytest.mark.parametrize("sub_qos", [0, 1, 2])
 @pytest.mark.parametrize("pub_qos", [0, 1, 2])
+@pytest.mark.mqtt311("MQTT-3.8.4-6")
 def test_qos_is_the_smaller(connect, name, pub_qos, sub_qos):
     subscriber, publisher = connect(name + "-s"), connect(name + "-p")
     assert subscriber.subscribe(name, sub_qos) == [sub_qos]
@@ -95,6 +96,7 @@ def test_qos_is_the_smaller(connect, name, pub_qos, sub_qos):
     subscriber.nothing()
 
 
+@pytest.mark.mqtt311("MQTT-4.6.0-5", "MQTT-4.6.0-6")
 def test_order_of_each_publisher(connect, name):
     """Four publishers at once, on both loops, QoS 1 in flight: each one's messages arrive in its order."""
     subscriber = connect(name)
@@ -119,6 +121,7 @@ def test_order_of_each_publisher(connect, name):
     assert len(seen) == 4
 
 
+@pytest.mark.mqtt311("MQTT-4.6.0-2", "MQTT-4.6.0-3")
 def test_acknowledgements_in_order(broker, name):
     """PUBACK and PUBREC leave in the order in which the messages came. [MQTT-4.6.0-2]"""
     with raw.Client(broker) as c, raw.Client(broker) as durable:
@@ -155,6 +158,7 @@ def test_overlapping_subscriptions(connect, name):
     assert max(m.qos for m in got) == 2
 
 
+@pytest.mark.mqtt311("MQTT-3.10.4-1", "MQTT-3.10.4-2")
 def test_unsubscribe(connect, name):
     c = connect(name)
     c.subscribe(name + "/#", 1)
@@ -187,6 +191,7 @@ def test_wildcards_and_dollar(connect, broker, name):
     c.nothing()
 
 
+@pytest.mark.mqtt311("MQTT-4.7.2-1")
 def test_sys_topics(broker, connect, name):
     c = connect(name)
     c.subscribe("$SYS/broker/#", 0)
@@ -214,6 +219,7 @@ def test_nobody_publishes_to_sys(broker, name):
     broker.wait_causes(name, "accepted.new", "topic.publish")
 
 
+@pytest.mark.mqtt311("MQTT-7.1.1-1")
 def test_largest_payload(connect, broker, name):
     """The largest packet is 1 MiB by default, one byte more ends the connection."""
     subscriber, publisher = connect(name + "-s"), connect(name + "-p")
@@ -307,6 +313,7 @@ def test_a_client_subscribed_to_itself_on_one_loop(new_broker, name):
 # ---- retained ----
 
 
+@pytest.mark.mqtt311("MQTT-3.3.1-5", "MQTT-3.3.1-6", "MQTT-3.3.1-8", "MQTT-3.3.1-9", "MQTT-3.3.1-10")
 def test_retained(connect, name):
     publisher = connect(name + "-p")
     for topic, value in (("a", b"1"), ("b", b"2"), ("a", b"3"), ("c/d", b"4")):
@@ -334,6 +341,7 @@ def test_retained_again_for_each_subscribe(connect, name):
         assert c.get().payload == b"kept"
 
 
+@pytest.mark.mqtt311("MQTT-3.3.1-5")
 def test_retained_survives_a_restart(new_broker, name):
     broker = new_broker()
     with raw.Client(broker) as c:
@@ -361,6 +369,7 @@ def test_retained_survives_a_restart(new_broker, name):
 # ---- wills ----
 
 
+@pytest.mark.mqtt311("MQTT-3.1.2-8", "MQTT-3.14.4-3", "MQTT-3.1.2-16")
 def test_will(broker, connect, name):
     listener = connect(name)
     listener.subscribe(name + "/will", 2)
@@ -376,6 +385,7 @@ def test_will(broker, connect, name):
     assert end["detail"]["willSent"] is True
 
 
+@pytest.mark.mqtt311("MQTT-3.1.2-8", "MQTT-3.1.2-17", "MQTT-3.1.2-24")
 def test_will_of_a_silent_client_of_a_kicked_and_of_a_replaced_one(broker, connect, name):
     listener = connect(name)
     listener.subscribe(name + "/will", 0)
@@ -399,6 +409,7 @@ def test_will_of_a_silent_client_of_a_kicked_and_of_a_replaced_one(broker, conne
 # ---- sessions ----
 
 
+@pytest.mark.mqtt311("MQTT-3.1.2-4", "MQTT-3.1.2-5", "MQTT-3.2.2-2")
 def test_offline_queue(connect, name):
     away = connect(name + "-away", clean=False)
     assert away.session_present in (0, False)
@@ -408,10 +419,11 @@ def test_offline_queue(connect, name):
     publisher = connect(name + "-p")
     for i in range(100):
         publisher.publish(f"{name}/{1 + i % 2}", b"%d" % i, 1 + i % 2)
-    publisher.publish(f"{name}/1", b"qos 0 may be dropped or kept", 0)
+    publisher.publish(f"{name}/1", b"0", 0)  # may be dropped or kept, or come after the client
     back = connect(name + "-away", clean=False)
     assert back.session_present in (1, True)
-    got = [back.get() for _ in range(100)]
+    kept = (m for m in iter(back.get, None) if m.qos > 0)
+    got = [next(kept) for _ in range(100)]
     for part in (1, 2):  # paho hands over QoS 2 at its PUBREL, so behind QoS 1
         mine = [int(m.payload) for m in got if m.topic == f"{name}/{part}"]
         assert mine == list(range(part - 1, 100, 2))
@@ -422,6 +434,7 @@ def test_offline_queue(connect, name):
     clean.nothing()
 
 
+@pytest.mark.mqtt311("MQTT-4.4.0-1", "MQTT-3.3.1-1")
 def test_messages_in_flight_come_again(broker, name):
     with raw.Client(broker) as c, raw.Client(broker) as publisher:
         c.login(name, clean=False)
@@ -451,6 +464,7 @@ def test_messages_in_flight_come_again(broker, name):
         c.bye()
 
 
+@pytest.mark.mqtt311("MQTT-4.3.3-2")
 def test_qos_2_is_once_though_the_publisher_repeats(broker, connect, name):
     subscriber = connect(name + "-s")
     subscriber.subscribe(name, 2)
@@ -478,6 +492,7 @@ def test_qos_2_is_once_though_the_publisher_repeats(broker, connect, name):
     subscriber.nothing()
 
 
+@pytest.mark.mqtt311("MQTT-3.1.2-6")
 def test_subscriptions_end_with_a_clean_session(broker, connect, name):
     c = connect(name)
     c.subscribe(name, 1)
@@ -604,6 +619,7 @@ def test_mosquitto_clients(broker, name):
     broker.wait_causes(name + "-x", "auth.anonymous")
 
 
+@pytest.mark.mqtt311("MQTT-3.2.0-1")
 def test_connect_with_everything_in_one_segment(broker, name):
     """CONNECT, SUBSCRIBE and PUBLISH in one segment, on either loop, passwords fresh and known; also byte by byte."""
     for i in range(40):

@@ -56,9 +56,10 @@ def test_regions_and_instances(broker):
     assert one["id"] == broker.bootstrap["instance_id"] and one["region"] == "local"
     assert one["status"] == "running" and one["createdAt"] <= time.time() * 1000
     assert one["settings"] == {
-        "client_id": "any", "topics": "open", "on_denied": "close", "allow_anonymous": False,
+        "client_id": "any", "topics": "open", "on_denied": "close", "subscriptions": "covered", "allow_anonymous": False,
     }  # fmt: skip
-    assert one["endpoints"] == [{"protocol": "mqtt", "address": f"{broker.host}:{broker.port}"}]
+    endpoint = {"name": "mqtt", "protocol": "mqtt", "address": f"{broker.host}:{broker.port}"}
+    assert one["endpoints"] == [endpoint]
     problem(broker.request("GET", "/api/v1/instances/mqtt-none"), 404, "instance")
     problem(broker.request("GET", "/api/v1/instances/mqtt-none/devices"), 404, "instance")
 
@@ -232,8 +233,8 @@ def test_device_list(broker, name):
         clients.append(c)
     for c in clients[::5]:
         c.bye()
+    wait_until(lambda: broker.api("/devices", query=name, online="false")["total"] == 5)
     wait_until(lambda: broker.api("/devices", query=name, online="true")["total"] == 20)
-    assert broker.api("/devices", query=name, online="false")["total"] == 5
     assert broker.api("/devices", query=f"{name}@@@1")["total"] == 10
     assert broker.api("/devices", group=name)["total"] == 25
     assert broker.api("/devices", query=name + "-none")["items"] == []

@@ -1,6 +1,12 @@
 """What a stop and a crash leave in the history, and what comes back afterwards."""
 
+import resource
+import signal
+
 from harness import raw
+from harness.broker import SANITIZED
+from harness.crowd import Crowd
+from harness.peer import Peer
 from harness.wait import wait_until
 
 
@@ -18,6 +24,75 @@ def test_server_shutdown(new_broker):
         end = broker.wait_causes(f"d{i}", "accepted.new", "server.shutdown")[1]
         assert end["description"] == "ServerShutdown" and end["action"] == "close" and end["endedBy"] == "server"
         assert broker.status(f"d{i}")["online"] is False
+    broker.stop()
+
+
+def test_mqtt5_clients_are_told(new_broker):
+    broker = new_broker()
+    clients = [Peer(broker, f"five{i}") for i in range(4)]
+    old = Peer(broker, "four", 4)
+    broker.process.send_signal(signal.SIGTERM)
+    for c in clients:
+        assert c.ended(0x8B).props["reason_string"] == "the broker is being stopped"
+    old.ended()
+    broker.process.wait(20)
+    broker.process = None
+    broker.start()
+    for name in ("five0", "five1", "five2", "five3", "four"):
+        assert broker.wait_causes(name, "accepted.new", "server.shutdown")[1]["detail"]["closedFirst"] == "server"
+    broker.stop()
+
+
+def test_wills_of_a_stop(new_broker):
+    """The connections end without DISCONNECT of their clients: wills go out. One that is to wait does, over the stop."""
+    broker = new_broker()
+    with Peer(broker, "listener", durable=True) as listener:
+        listener.subscribe("will/#", options=1)
+        listener.bye()
+    kinds = {"now": None, "soon": {"will_delay": 1}, "later": {"will_delay": 3000}}
+    open_ones = [
+        Peer(broker, kind, durable=True, will=(f"will/{kind}", kind, 1, False), will_props=props)
+        for kind, props in kinds.items()
+    ]
+    open_ones.append(Peer(broker, "four", 4, will=("will/four", "four", 0, False)))
+    Peer(broker, "polite", will=("will/polite", "never", 1, False)).bye()
+    broker.wait_causes("polite", "accepted.new", "client.normal")
+    broker.restart()
+    for c in open_ones:
+        c.socket.close()
+    assert broker.wait_causes("now", "accepted.new", "server.shutdown")[1]["detail"]["willSent"] is True
+    later = broker.wait_causes("later", "accepted.new", "server.shutdown")[1]
+    assert later["detail"]["willDelay"] == 3000 and "willSent" not in later["detail"]
+    with Peer(broker, "listener", durable=True) as listener:
+        got = {listener.get().topic for _ in range(2)}
+        assert got == {"will/now", "will/soon"}, "QoS 0 does not wait for who is away"
+        back = Peer(broker, "later", durable=True)  # in time: it is not dead
+        back.bye()
+        listener.nothing(0)
+        listener.bye()
+    broker.stop()
+
+
+def test_a_stop_with_many_and_with_slow_readers(new_broker):
+    """Within ten seconds, as stop() checks; every one has its record."""
+    count = 10000 if resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 12000 and not SANITIZED else 500
+    broker = new_broker("--max-output-bytes", "16MiB")
+    crowd = Crowd(broker, count, "127.0.0.1", "many")
+    crowd.wait_connected()
+    slow = [raw.stuck_subscriber(broker, f"slow{i}", "t") for i in range(50)]
+    with Peer(broker, "pub") as pub:
+        for _ in range(100):
+            pub.send(pub.packet("t", bytes(65536)))
+        pub.publish("t", b"", 1)
+    broker.restart()
+    crowd.vanish()
+    for c in slow:
+        c.socket.close()
+    page = broker.api("/events", cause="server.shutdown", limit=1)
+    assert page["total"] == count + 50 or (page.get("totalAtLeast") and page["total"] >= 10000)
+    assert broker.api("/events", cause="server.crash", limit=1)["total"] == 0
+    assert broker.wait_causes("slow49", "accepted.new", "server.shutdown")[1]["detail"]["closedFirst"] == "server"
+    assert broker.wait_causes(f"many-{count - 1}", "accepted.new", "server.shutdown")
     broker.stop()
 
 

@@ -17,6 +17,7 @@ ROUNDS = 3 if SANITIZED else 8
 @pytest.mark.parametrize("online", [True, False], ids=["online", "offline"])
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize("loops", [1, 2])
+@pytest.mark.mqtt311("MQTT-3.1.2-5", "MQTT-4.3.3-2")
 def test_flows(new_broker, figures, loops, qos, online):
     """
     Acknowledged QoS 1 is delivered at least once, QoS 2 exactly once: to a subscriber that is connected through it

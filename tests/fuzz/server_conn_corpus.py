@@ -33,6 +33,27 @@ def ack(slot, kind, ident=0):
     return packet(slot, 17 + ("puback", "pubrec", "pubrel", "pubcomp").index(kind), ident)
 
 
+def connect5(slot, ident=None, clean=False, expiry=0, what=0, extra=0):
+    """`expiry` and a will's delay (extra << 5) index 0, 1, 10 s and never; `what`: 1 will, 2 AUTH method, 3 little is taken."""
+    return packet(slot, 24 + what, (slot if ident is None else ident) | clean * 4 | expiry << 3 | extra << 5)
+
+
+def auth(slot, data=1, reason=0):
+    return packet(slot, 28, data | reason << 3)
+
+
+def disconnect5(slot, reason=0, expiry=None):
+    return packet(slot, 29, reason | (0 if expiry is None else 4 | expiry << 3))
+
+
+def publish5(slot, qos=1, topic=0, retain=False, alias=False, more=False, empty=False):
+    return packet(slot, 30, topic | qos << 2 | retain * 16 | alias * 32 | more * 64 | empty * 128)
+
+
+def subscribe5(slot, which=0, options=0):
+    return packet(slot, 31, which | options << 2)
+
+
 def raw(slot, data):
     return act(0, slot, len(data), *data)
 
@@ -49,6 +70,7 @@ WRITE_ERROR = lambda slot: act(7, slot)
 RING = lambda n: act(8, 0, n)
 HOLD, FREE, COMMIT, FAIL = (act(9, 0, n) for n in range(4))
 SLOW, CHECKED, REFUSE, ON_DENIED = (act(10, 0, n) for n in range(4))
+FILTER_ALL, FILTER_SOME, FILTER_MARKS, FILTER_NONE = (act(10, 0, n) for n in range(4, 8))
 KICK = lambda slot: act(11, slot)
 SETTINGS = lambda revoked: act(12, 0, revoked)
 ROUND = lambda worker: act(13, worker)
@@ -86,6 +108,15 @@ SEEDS = {
     "denied_publish": (0, connect(0) + publish(0, 1, topic=3) + SETTLE),
     "denied_subscribe": (0, ON_DENIED + connect(0) + packet(0, 14, 3 | 32) + SETTLE + ON_DENIED
                          + packet(0, 14, 3) + SETTLE),
+    "filtered": (1, FILTER_SOME + connect(0, user=True) + SETTLE + packet(0, 14, 2 | 4) + SETTLE
+                 + connect(1, clean=True) + SETTLE + publish(1, 1, retain=True) + publish(1, 2, topic=1)
+                 + SETTLE + ack(0, "puback") + SETTLE + packet(0, 14, 2 | 4) + SETTLE + FILTER_ALL
+                 + publish(1, 0) + SETTLE),
+    "filtered_away": (3, FILTER_SOME + connect(0, user=True) + SETTLE + packet(0, 14, 2 | 4) + SETTLE
+                      + connect(1, clean=True) + SETTLE + END(0) + SETTLE + publish(1, 1)
+                      + publish(1, 1, topic=1) + SETTLE + FILTER_ALL + connect(0, user=True) + SETTLE
+                      + END(0) + FILTER_NONE + publish(1, 1, topic=1) + SETTLE + FILTER_ALL + CRASH(2)
+                      + connect(0, user=True) + SETTLE),
     "qos1": (1, pair + publish(1, 1) + SETTLE + ack(0, "puback") + SETTLE),
     "qos2": (1, pair + publish(1, 2) + SETTLE + ack(1, "pubrel") + ack(0, "pubrec") + SETTLE
              + ack(0, "pubcomp") + SETTLE),
@@ -124,6 +155,29 @@ SEEDS = {
     "bad_packet": (0, connect(0) + BAD(0) + SETTLE),
     "session_discarded": (1, pair + END(0) + publish(1, 2) + SETTLE + connect(0, clean=True)
                           + SETTLE + DISCONNECT(0) + SETTLE + END(0) + SETTLE),
+    "v5_expires": (0, connect5(0, expiry=1) + subscribe5(0, 0, 1) + SETTLE + END(0) + SETTLE + TIME(8) + connect5(0)
+                   + SETTLE),
+    "v5_expires_restart": (1, connect5(0, expiry=2) + subscribe(0) + SETTLE + CRASH(1) + TIME(60) + connect5(0, expiry=2)
+                           + SETTLE + disconnect5(0, 0, 1) + TIME(8) + CRASH(2)),
+    "v5_will_delay": (1, connect5(1, expiry=3) + subscribe(1) + connect5(0, expiry=2, what=1, extra=1) + SETTLE + END(0)
+                      + TIME(8) + connect5(0, expiry=2, what=1, extra=2) + SETTLE + CRASH(1) + TIME(60)),
+    "v5_will_taken_back": (0, connect5(0, expiry=2, what=1, extra=2) + SETTLE + connect5(1, ident=0, expiry=2) + SETTLE
+                           + TIME(60)),
+    "v5_takeover_clean": (0, connect5(0, expiry=3, what=1, extra=2) + SETTLE + connect5(1, ident=0, clean=True) + SETTLE),
+    "v5_auth": (1, connect5(0, what=2) + SETTLE + auth(0) + subscribe(0) + SETTLE + auth(0, 0, 1) + auth(0) + SETTLE
+                + auth(0, 2, 1) + SETTLE),
+    "v5_auth_pipelined": (0, CHUNK(0, 1) + connect5(0, what=2) + auth(0) + subscribe(0) + SETTLE),
+    "v5_auth_left": (0, connect5(0, what=2) + SETTLE + disconnect5(0) + connect5(1, what=2) + SETTLE + TIME(50)
+                     + connect5(2, what=2, extra=4) + SETTLE),
+    "v5_takes_little": (2, connect5(0, what=3, extra=1) + subscribe(0) + SETTLE + connect5(1) + publish5(1)
+                        + publish5(1, 2, more=True) + SETTLE + TIME(16)),
+    "v5_publish": (1, connect5(0) + subscribe5(0, 1, 2) + subscribe5(0, 2, 1) + SETTLE + connect(1, clean=True) + subscribe(1)
+                   + connect5(2) + publish5(2, 1, retain=True, alias=True) + publish5(2, 1, alias=True, empty=True)
+                   + publish5(2, 2, more=True) + SETTLE + ack(0, "puback") + TIME(8) + subscribe5(0, 0, 16 | 1) + SETTLE),
+    "v5_reasons": (0, connect5(0, clean=True) + disconnect5(0, 2) + connect5(1) + SETTLE + disconnect5(1, 1, 3) + SETTLE),
+    "v5_kick": (0, connect5(0) + SETTLE + KICK(0) + PING(0) + SETTLE + TIME(8)),
+    "v5_ring_full": (1, connect5(0) + SETTLE + RING(0) + END(0) + SETTLE + connect5(2, what=2) + auth(2) + SETTLE + TIME(1)
+                     + RING(255) + TIME(1)),
     "assigned_id": (1, connect(0, ident=3, clean=True) + SETTLE + DISCONNECT(0)),
 }
 

@@ -9,6 +9,9 @@
  *   6 WRITE_ROOM n (255: no limit)   7 WRITE_ERROR   8 RING_ROOM n (255: no limit)   9 STORE what   10 AUTH what
  *   11 KICK   12 SETTINGS what   13 ROUND (of one worker)   14 SETTLE   15 OTHER what (stall, crash and restart)
  *
+ * PACKET's kinds from 24 on are of MQTT 5: four CONNECTs, AUTH, DISCONNECT, PUBLISH and SUBSCRIBE with properties; the
+ * others are in the version of the slot's last CONNECT.
+ *
  * A slot whose client is gone gets a new one with its next bytes. tests/fuzz/server_conn_corpus.py makes the corpus.
  */
 #include <errno.h>
@@ -96,7 +99,123 @@ static const char *topic_of(unsigned n)
     return topics[n & 3];
 }
 
-static void put_publish(struct buf *b, unsigned kind, unsigned id)
+#define PROP(id) (UINT64_C(1) << MQTT_PROP_##id)
+
+static struct mqtt_props auth_props(unsigned id)
+{
+    static const char *const data[] = {"hello", "me", "another", ""};
+    return (struct mqtt_props){.present = PROP(AUTH_METHOD) | PROP(AUTH_DATA),
+                               .auth_method = slice_str((id & 4) != 0 ? "OTHER" : "TEST"),
+                               .auth_data = slice_str(data[id & 3])};
+}
+
+/* `what`: plain, with a delayed will, with an authentication method, that takes little. */
+static void put_connect5(struct buf *b, unsigned what, unsigned id)
+{
+    static const char *const ids[] = {"a", "b", "c", ""};
+    static const uint32_t seconds[] = {0, 1, 10, UINT32_MAX};
+    uint32_t some = seconds[(id >> 3) & 3];
+    struct mqtt_connect p = h_connect5_of(ids[id & 3], (id & 4) != 0, some);
+    if (what == 1) {
+        p.will = (struct mqtt_will){.present = true,
+                                    .qos = (uint8_t)(id >> 5) % 3,
+                                    .retain = (id & 128) != 0,
+                                    .topic = slice_str("t/1"),
+                                    .payload = slice_str("will")};
+        p.will.props.present = PROP(WILL_DELAY) | PROP(MESSAGE_EXPIRY) | PROP(CONTENT_TYPE);
+        p.will.props.will_delay = seconds[(id >> 5) & 3];
+        p.will.props.message_expiry = 1;
+        p.will.props.content_type = slice_str("x");
+    } else if (what == 2) {
+        struct mqtt_props auth = auth_props(id >> 5);
+        auth.present |= p.props.present;
+        auth.session_expiry = p.props.session_expiry;
+        p.props = auth;
+    } else if (what == 3) {
+        p.keepalive = 1;
+        p.props.present |= PROP(MAX_PACKET) | PROP(RECEIVE_MAX) | PROP(TOPIC_ALIAS_MAX) |
+                           PROP(REQUEST_PROBLEM) | PROP(REQUEST_RESPONSE);
+        p.props.max_packet = 1 + (id >> 5) * 8;
+        p.props.receive_max = 1;
+        p.props.topic_alias_max = (uint16_t)(id >> 6);
+        p.props.request_problem_info = (id >> 5) & 1;
+        p.props.request_response_info = 1;
+    }
+    mqtt_encode_connect(b, &p);
+}
+
+static void put_disconnect5(struct buf *b, unsigned id)
+{
+    static const uint8_t reasons[] = {0x00, 0x04, 0x80, 0x82};
+    const struct mqtt_props props = {.present = (id & 4) != 0 ? PROP(SESSION_EXPIRY) : 0,
+                                     .session_expiry = id >> 3};
+    mqtt_encode_disconnect(b, reasons[id & 3], &props);
+}
+
+static void put_auth(struct buf *b, unsigned id)
+{
+    static const uint8_t reasons[] = {0x18, 0x19, 0x00, 0x18};
+    const struct mqtt_props props = auth_props(id);
+    mqtt_encode_auth(b, reasons[(id >> 3) & 3], &props);
+}
+
+static void put_publish5(struct buf *b, unsigned id)
+{
+    static const uint8_t user[] = {MQTT_PROP_USER, 0, 1, 'k', 0, 1, 'v'};
+    struct mqtt_publish p = {.qos = (uint8_t)((id >> 2) % 3),
+                             .retain = (id & 16) != 0,
+                             .topic = slice_str(topic_of(id)),
+                             .payload = slice_str("five"),
+                             .packet_id = (id >> 2) % 3 > 0 ? 7 : 0};
+    p.props.present = PROP(USER);
+    p.props.user = slice_make(user, sizeof user);
+    if ((id & 32) != 0) {
+        p.props.present |= PROP(TOPIC_ALIAS);
+        p.props.topic_alias = 1;
+        p.topic.n = (id & 128) != 0 ? 0 : p.topic.n;
+    }
+    if ((id & 64) != 0) {
+        p.props.present |= PROP(MESSAGE_EXPIRY) | PROP(RESPONSE_TOPIC) | PROP(CORRELATION);
+        p.props.message_expiry = 1;
+        p.props.response_topic = slice_str("u");
+        p.props.correlation = slice_str("c");
+    }
+    mqtt_encode_publish(b, MQTT_V5, &p);
+}
+
+static void put_subscribe5(struct buf *b, unsigned id)
+{
+    static const char *const filters[] = {"t/1", "t/+", "$share/g/t/+", "deny/#"};
+    const struct mqtt_sub sub = {.filter = slice_str(filters[id & 3]),
+                                 .qos = (uint8_t)((id >> 2) % 3),
+                                 .no_local = (id & 16) != 0 && (id & 3) != 2,
+                                 .retain_as_published = (id & 32) != 0,
+                                 .retain_handling = (uint8_t)((id >> 6) % 3)};
+    const struct mqtt_props props = {.present = PROP(SUBID), .subids = {id + 1}, .subid_count = 1};
+    mqtt_encode_subscribe(b, MQTT_V5, 11, &sub, 1, (id & 8) != 0 ? &props : NULL);
+}
+
+/* False: not one of those. */
+static bool put_packet5(struct buf *b, unsigned kind, unsigned id)
+{
+    if (kind < 24) {
+        return false;
+    }
+    if (kind < 28) {
+        put_connect5(b, kind - 24, id);
+    } else if (kind == 28) {
+        put_auth(b, id);
+    } else if (kind == 29) {
+        put_disconnect5(b, id);
+    } else if (kind == 30) {
+        put_publish5(b, id);
+    } else {
+        put_subscribe5(b, id);
+    }
+    return true;
+}
+
+static void put_publish(struct buf *b, enum mqtt_version v, unsigned kind, unsigned id)
 {
     static const uint8_t large[3000] = {'x'};
     static const size_t sizes[] = {0, 4, 1500, 3000};
@@ -107,38 +226,46 @@ static void put_publish(struct buf *b, unsigned kind, unsigned id)
                              .packet_id = (uint16_t)(1 + (id >> 5))};
     p.dup = p.qos > 0 && kind >= 3;
     p.packet_id = p.qos > 0 ? p.packet_id : 0;
-    mqtt_encode_publish(b, MQTT_V311, &p);
+    mqtt_encode_publish(b, v, &p);
 }
 
-static void put_subscribe(struct buf *b, unsigned id)
+static void put_subscribe(struct buf *b, enum mqtt_version v, unsigned id)
 {
     static const char *const filters[] = {"t/1", "t/+", "#", "deny/#"};
     const struct mqtt_sub subs[2] = {
         {.filter = slice_str(filters[id & 3]), .qos = (uint8_t)((id >> 2) % 3)},
         {.filter = slice_str(filters[(id >> 4) & 3]), .qos = (uint8_t)((id >> 6) % 3)}};
-    mqtt_encode_subscribe(b, MQTT_V311, (uint16_t)(id + 1), subs, 1 + ((id >> 5) & 1), NULL);
+    mqtt_encode_subscribe(b, v, (uint16_t)(id + 1), subs, 1 + ((id >> 5) & 1), NULL);
 }
 
 static void feed_packet(struct script *s, unsigned slot)
 {
     struct buf b = {0};
-    unsigned kind = take(s) % 24, id = take(s);
+    unsigned kind = take(s) % 32, id = take(s);
     const struct slice filter = slice_str(topic_of(id));
-    if (kind < 8) {
+    struct client *c = client_of(s, slot);
+    enum mqtt_version v = c == NULL ? MQTT_V311 : c->version;
+    if (put_packet5(&b, kind, id)) {
+        v = kind < 28 ? MQTT_V5 : v;
+    } else if (kind < 8) {
         put_connect(&b, kind, id);
+        v = MQTT_V311;
     } else if (kind < 14) {
-        put_publish(&b, kind - 8, id);
+        put_publish(&b, v, kind - 8, id);
     } else if (kind < 16) {
-        put_subscribe(&b, id);
+        put_subscribe(&b, v, id);
     } else if (kind == 16) {
-        mqtt_encode_unsubscribe(&b, MQTT_V311, 9, &filter, 1, NULL);
+        mqtt_encode_unsubscribe(&b, v, 9, &filter, 1, NULL);
     } else if (kind < 21) {
-        mqtt_encode_ack(&b, MQTT_V311, (enum mqtt_type)(MQTT_PUBACK + kind - 17),
-                        (uint16_t)(1 + id % 8), 0);
+        mqtt_encode_ack(&b, v, (enum mqtt_type)(MQTT_PUBACK + kind - 17), (uint16_t)(1 + id % 8),
+                        0);
     } else if (kind == 21) {
         mqtt_encode_pingreq(&b);
     } else {
         buf_put(&b, kind == 22 ? "\xe0\x00" : "\xf0\x01", 2);
+    }
+    if (c != NULL) {
+        c->version = v;
     }
     feed(s, slot, buf_slice(&b));
     buf_fini(&b);
@@ -166,8 +293,22 @@ static void on_store(uint8_t what)
     }
 }
 
+/* Subscriptions are filtered from now on, and some topics, or all, may not be read; or none is any more. */
+static void filter_by(unsigned what)
+{
+    static const char *const secrets[4] = {"t/", "t/2", "#", NULL};
+    fake_auth.secret = secrets[what & 3];
+    fake_auth.subscriptions =
+        fake_auth.secret == NULL ? SUBSCRIPTIONS_COVERED : SUBSCRIPTIONS_FILTERED;
+    fake_auth.version++;
+}
+
 static void on_auth(struct script *s, uint8_t what)
 {
+    if (what >= 4 && what < 8) {
+        filter_by(what);
+        return;
+    }
     switch (what % 4) {
     case 0:
         fake_auth.slow = !fake_auth.slow;
@@ -295,6 +436,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         s->h.config.mailbox_bytes = 100;
         s->h.config.max_packet_size = 2000;
         s->h.config.max_connections = 3;
+        s->h.config.max_keepalive_ms = 2000;
+        s->h.config.session_expiry_max_ms = 5000;
     }
     fake_auth.deny = "deny/";
     h_start(&s->h, s->workers);

@@ -192,6 +192,14 @@ class Broker:
     def api(self, path="", **params):
         return self.request("GET", path, 200, params=params).json()
 
+    def listener(self, name):
+        """Where the listener of that name is: (host, port), or the path of a Unix socket."""
+        where = next(e["address"] for e in self.api("/api/v1/instances")["items"][0]["endpoints"] if e["name"] == name)
+        if where.startswith("unix:"):
+            return where.removeprefix("unix:")
+        host, port = where.rsplit(":", 1)
+        return host.strip("[]"), int(port)
+
     def device_path(self, client_id):
         return "/devices/" + quote(client_id, safe="")
 

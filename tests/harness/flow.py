@@ -1,6 +1,9 @@
 """
 QoS 1 and 2 flows that outlive the broker: a publisher that repeats what was not acknowledged, a subscriber that
 counts. Both keep MQTT's client side state while the broker is killed, as a good client with a file would.
+
+A Way says how they speak: version, transport, and what they grant. In MQTT 5 a publisher sends topic aliases and properties, and a
+subscriber checks these.
 """
 
 import socket
@@ -11,20 +14,50 @@ from harness import raw
 GONE = (raw.Closed, OSError, socket.timeout)
 
 
+def start_all(parties):
+    for party in parties:
+        party.start()
+    return parties
+
+
+def end_all(parties):
+    for party in parties:
+        party.end()
+
+
+class Way:
+    """`connect`: from a broker to a connected socket, where it is not plain TCP."""
+
+    def __init__(self, level=4, connect=None, receive_maximum=None):
+        self.level, self.connect = level, connect
+        self.login = {"clean": False, "level": level}
+        if level == 5:
+            self.login["props"] = {"session_expiry": 3600}
+            if receive_maximum:
+                self.login["props"]["receive_maximum"] = receive_maximum
+
+    def client(self, broker):
+        return raw.Client(broker, seconds=10, over=self.connect and self.connect(broker))
+
+    @property
+    def props(self):
+        """Of packets that have none."""
+        return {} if self.level == 5 else None
+
+
 class Party(threading.Thread):
     """One connection's life in a thread; `failure` is what must not have happened."""
 
-    def __init__(self, broker, client_id, started=None):
+    def __init__(self, broker, client_id, started=None, way=None):
         super().__init__(daemon=True)
-        self.broker, self.client_id, self.started = broker, client_id, started
+        self.broker, self.client_id, self.started, self.way = broker, client_id, started, way or Way()
         self.failure = None
         self.quit = threading.Event()
 
     def run(self):
         try:
-            with raw.Client(self.broker, seconds=0.1) as client:
-                client.seconds = 10
-                self.session_present = client.login(self.client_id, clean=False)
+            with self.way.client(self.broker) as client:
+                self.session_present = client.login(self.client_id, **self.way.login)
                 if self.started is not None:
                     self.started.set()
                 self.live(client)
@@ -51,8 +84,8 @@ class Party(threading.Thread):
 class PublisherState:
     """What a publisher remembers across connections."""
 
-    def __init__(self, client_id, topic, qos, padding=0):
-        self.padding = padding
+    def __init__(self, client_id, topic, qos, padding=0, retain_every=0):
+        self.padding, self.retain_every = padding, retain_every
         self.client_id, self.topic, self.qos = client_id, topic, qos
         self.next = 0
         self.sent = 0
@@ -67,26 +100,36 @@ class PublisherState:
 class Publisher(Party):
     """Publishes while `flowing` is set and keeps up to 20 messages in flight; ends when all is acknowledged."""
 
-    def __init__(self, broker, state, flowing):
-        super().__init__(broker, state.client_id)
+    def __init__(self, broker, state, flowing, way=None):
+        super().__init__(broker, state.client_id, way=way)
         self.state, self.flowing = state, flowing
+        self.aliased = False
+
+    def packet(self, number, packet_id, dup=False):
+        s, topic, props = self.state, self.state.topic, None
+        if self.way.level == 5:
+            props = {"topic_alias": 1, "user": [("number", str(number))]}
+            topic, self.aliased = "" if self.aliased else topic, True
+        retain = s.retain_every and number % s.retain_every == 0
+        return raw.publish(topic, s.payload(number), s.qos, packet_id, retain, dup, props)
 
     def live(self, client):
         s = self.state
+        window = client.connack.props.get("receive_maximum", 20)
         for packet_id, (number, stage) in sorted(s.unacknowledged.items(), key=lambda e: e[1][0]):
             s.repeated += 1
             if stage == "sent":
-                client.send(raw.publish(s.topic, s.payload(number), s.qos, packet_id, dup=True))
+                client.send(self.packet(number, packet_id, dup=True))
             else:
                 client.send(raw.ack(raw.PUBREL, packet_id))
         while not self.quit.is_set():
-            while self.flowing.is_set() and len(s.unacknowledged) < 20:
+            while self.flowing.is_set() and len(s.unacknowledged) < min(window, 20):
                 packet_id = s.next % 65535 + 1
                 while packet_id in s.unacknowledged:
                     packet_id = packet_id % 65535 + 1
                 s.unacknowledged[packet_id] = (s.next, "sent")
                 s.next += 1
-                client.send(raw.publish(s.topic, s.payload(s.next - 1), s.qos, packet_id))
+                client.send(self.packet(s.next - 1, packet_id))
             if not s.unacknowledged and not self.flowing.is_set():
                 client.bye()
                 return
@@ -123,8 +166,8 @@ class SubscriberState:
 class Subscriber(Party):
     """Receives and acknowledges until end()."""
 
-    def __init__(self, broker, state, started=None):
-        super().__init__(broker, state.client_id, started)
+    def __init__(self, broker, state, started=None, way=None):
+        super().__init__(broker, state.client_id, started, way)
         self.state = state
 
     def live(self, client):
@@ -141,6 +184,8 @@ class Subscriber(Party):
             client.send(raw.ack(raw.PUBCOMP, got.packet_id))
             return
         assert got.kind == raw.PUBLISH, got
+        if self.way.level == 5:
+            assert got.props["user"] == [("number", got.payload.decode().split(" ")[1])], got.props
         if got.qos < 2 or got.packet_id not in s.unreleased:
             s.payloads.append(tuple(got.payload.decode().split(" ", 2)[:2]))
         if got.qos == 1:
@@ -150,11 +195,12 @@ class Subscriber(Party):
             client.send(raw.ack(raw.PUBREC, got.packet_id))
 
 
-def subscribe_durably(broker, client_id, topic, qos):
-    with raw.Client(broker) as c:
-        c.login(client_id, clean=False)
-        c.send(raw.subscribe(1, (topic, qos)))
-        assert c.receive(raw.SUBACK).body[2] == qos
+def subscribe_durably(broker, client_id, topic, qos, way=None):
+    way = way or Way()
+    with way.client(broker) as c:
+        c.login(client_id, **way.login)
+        c.send(raw.subscribe(1, (topic, qos), props=way.props))
+        assert c.receive(raw.SUBACK).codes == [qos]
         c.bye()
 
 

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/reload_control.h"
 #include "server/server.h"
 #include "store/store.h"
 #include "trace/trace.h"
@@ -37,13 +38,20 @@ static struct server fake_server;
 void server_stats(struct server *s, struct server_stats *out)
 {
     (void)s;
-    *out =
-        (struct server_stats){.clients_connected = 3, .messages_received = 17, .uptime_ms = 1234};
+    *out = (struct server_stats){.n = {.clients = 3, .publish_in = {10, 7, 0}}, .uptime_ms = 1234};
+}
+
+bool server_loop(const struct server *s, unsigned i, struct server_loop *out)
+{
+    (void)s;
+    *out = (struct server_loop){.rounds = 9, .busy_ms = 1500};
+    return i < 2;
 }
 
 const struct server_listener_info *server_listener(const struct server *s, unsigned i)
 {
-    static const struct server_listener_info info = {"mqtt", "mqtt", "127.0.0.1:1883"};
+    static const struct server_listener_info info = {
+        .name = "mqtt", .protocol = "mqtt", .address = "127.0.0.1:1883"};
     (void)s;
     return i == 0 ? &info : NULL;
 }
@@ -71,6 +79,30 @@ int server_kick(struct server *s, struct slice instance, struct slice client_id,
 void server_settings_changed(struct server *s)
 {
     s->changes++;
+}
+
+/* One value of each kind; `bad` has an error instead. */
+struct reload {
+    bool bad;
+    unsigned runs;
+};
+
+static struct reload fake_reload;
+
+int reload_run(struct reload *r, struct reload_report *out)
+{
+    static struct config_change changes[] = {{"log_level", true, "info", "debug"},
+                                             {"mqtt", false, "127.0.0.1:1883", "0.0.0.0:1883"}};
+    *out = (struct reload_report){.changes = changes, .count = r->bad ? 0 : 2};
+    (void)snprintf(out->error, sizeof out->error, "%s",
+                   r->bad ? "/etc/t.yaml:3: key \"loops\": expected a number, got \"x\"" : "");
+    r->runs++;
+    return r->bad ? -1 : 0;
+}
+
+void reload_report_fini(struct reload_report *report)
+{
+    (void)report;
 }
 
 /* ---- all of it ---- */
@@ -102,11 +134,11 @@ static inline void open_store(void)
         .ring_dir = fx.dir,
         .memory_bytes = 16 << 20,
         .commit_interval_ms = 5,
-        .fsync_interval_ms = 1000,
-        .retention_ms = 7 * 86400000ULL,
-        .fleet_retention_ms = 7 * 86400000ULL,
+        .limits.fsync_interval_ms = 1000,
+        .limits.retention_ms = 7 * 86400000ULL,
+        .limits.fleet_retention_ms = 7 * 86400000ULL,
         .refused_bytes = 16 << 20,
-        .max_range_ms = 86400000,
+        .limits.max_range_ms = 86400000,
     };
     assert_int_equal(trace_open(&fx.trace, fx.store, &to, &err), 0);
 }
@@ -117,12 +149,12 @@ static inline void start_api(unsigned max_streams)
     struct api_options o = {
         .address = "127.0.0.1:0",
         .region = "local",
-        .max_range_ms = 86400000,
         .max_connections = 256,
         .max_streams = max_streams,
         .auth = fx.auth,
         .trace = fx.trace,
         .server = &fake_server,
+        .reload = &fake_reload,
     };
     assert_int_equal(api_start(&fx.api, &o, err, sizeof err), 0);
 }

@@ -66,8 +66,11 @@ static void metrics_are_prometheus_text(void **state)
     assert_true(has_header(&a, "Content-Type: text/plain; version=0.0.4"));
     buf_put_u8(&a.body, 0);
     const char *text = (const char *)a.body.p;
-    assert_non_null(strstr(text, "# TYPE tracemq_messages_received_total counter\n"
-                                 "tracemq_messages_received_total 17\n"));
+    assert_non_null(strstr(text, "# TYPE tracemq_publish_received_total counter\n"
+                                 "tracemq_publish_received_total{qos=\"0\"} 10\n"
+                                 "tracemq_publish_received_total{qos=\"1\"} 7\n"));
+    assert_non_null(strstr(text, "\ntracemq_loop_busy_seconds_total{loop=\"1\"} 1.500000\n"));
+    assert_non_null(strstr(text, "\ntracemq_uptime_seconds 1.234000\n"));
     assert_non_null(strstr(text, "\ntracemq_trace_records_total "));
     assert_non_null(strstr(text, "\ntracemq_ready 1\n"));
 }
@@ -358,6 +361,29 @@ static void devices_are_listed_and_paged(void **state)
     expect_problem(&a, 400, "online", "false or true");
 }
 
+static void a_reload_tells_what_it_did(void **state)
+{
+    (void)state;
+    CALL(&a, .path = "/api/v1/config/reload", .method = "POST");
+    assert_int_equal(a.status, 200);
+    const json_t *applied = json_array_get(json_object_get(a.json, "applied"), 0);
+    const json_t *waits = json_array_get(json_object_get(a.json, "needsRestart"), 0);
+    assert_string_equal(json_string_value(json_object_get(applied, "name")), "log_level");
+    assert_string_equal(json_string_value(json_object_get(applied, "to")), "debug");
+    assert_string_equal(json_string_value(json_object_get(waits, "name")), "mqtt");
+    assert_string_equal(json_string_value(json_object_get(waits, "from")), "127.0.0.1:1883");
+    assert_int_equal(fake_reload.runs, 1);
+    fake_reload.bad = true;
+    CALL(&a, .path = "/api/v1/config/reload", .method = "POST");
+    fake_reload.bad = false;
+    assert_int_equal(a.status, 422);
+    assert_string_equal(json_string_value(json_object_get(a.json, "detail")),
+                        "/etc/t.yaml:3: key \"loops\": expected a number, got \"x\"");
+    CALL(&a, .path = "/api/v1/config/reload", .method = "POST", .token = "");
+    assert_int_equal(a.status, 401);
+    assert_int_equal(fake_reload.runs, 2);
+}
+
 static void a_kick_reaches_the_server(void **state)
 {
     (void)state;
@@ -471,6 +497,45 @@ static void users_and_permissions(void **state)
     expect_problem(&a, 400, "filter", "missing");
     CALL(&a, .path = I "/users/nobody/permissions");
     expect_problem(&a, 404, "name", "nobody");
+    CALL(&a, .path = I "/users/ann%2F1/permissions", .method = "PUT",
+         .body = "{\"items\":[{\"effect\":\"allow\",\"action\":\"both\",\"filter\":\"dev/%c/#\"},"
+                 "{\"effect\":\"deny\",\"action\":\"publish\",\"filter\":\"x\"}]}");
+    assert_int_equal(a.status, 204);
+    CALL(&a, .path = I "/users/ann%2F1/permissions");
+    assert_int_equal(items(), 2);
+    assert_string_equal(text_in(item(0), "filter"), "dev/%c/#");
+    CALL(&a, .path = I "/users/ann%2F1/permissions", .method = "PUT", .body = "{}");
+    expect_problem(&a, 400, "items", "missing");
+    CALL(&a, .path = I "/users/ann%2F1/permissions", .method = "PUT", .body = "{\"items\":[1]}");
+    expect_problem(&a, 400, "items", "items[0]");
+    CALL(&a, .path = I "/users/ann%2F1/permissions", .method = "PUT",
+         .body = "{\"items\":[{\"effect\":\"allow\",\"action\":\"all\",\"filter\":\"x\"}]}");
+    expect_problem(&a, 400, "items", "items[0]: action is all");
+    CALL(&a, .path = I "/users/ann%2F1/permissions", .method = "PUT",
+         .body = "{\"items\":[{\"effect\":\"allow\",\"action\":\"both\",\"filter\":\"a/#/b\"}]}");
+    expect_problem(&a, 400, "filter", "a/#/b");
+    post(I "/users/%2A/permissions",
+         "{\"effect\":\"allow\",\"action\":\"both\",\"filter\":\"all\"}");
+    assert_int_equal(a.status, 201);
+    CALL(&a, .path = I "/users/*/permissions");
+    assert_int_equal(items(), 1);
+    CALL(&a, .path = I "/users/$anonymous/permissions");
+    assert_int_equal(items(), 2); /* everything, until something else is said */
+    CALL(&a, .path = I "/users/$anonymous/permissions", .method = "PUT", .body = "{\"items\":[]}");
+    assert_int_equal(a.status, 204);
+    CALL(&a, .path = I "/users/$anonymous/permissions");
+    assert_int_equal(items(), 0);
+    post(I "/users", "{\"name\":\"*\",\"password\":\"secret-pw\"}");
+    expect_problem(&a, 400, "name", "everyone");
+    post(
+        I "/users",
+        "{\"name\":\"old\",\"passwordHash\":\"$6$JICuZiuIDRvivK+/$pkPr/7TAZ4xRArrO8dwhaB9uwp5uBVtfsOQNO"
+        "uTqB/FGqeS14PL0z6zC7F0BwgmYn+WTweTf5KWDTJCn/GSblg==\"}");
+    assert_int_equal(a.status, 201);
+    post(I "/users", "{\"name\":\"bad\",\"passwordHash\":\"$1$x\"}");
+    expect_problem(&a, 400, "passwordHash", "$7$");
+    post(I "/users", "{\"name\":\"two\",\"passwordHash\":\"$6$x\",\"password\":\"x\"}");
+    expect_problem(&a, 400, "password", "");
     CALL(&a, .path = I "/users/ann%2F1/password", .method = "PUT",
          .body = "{\"password\":\"new-pw\"}");
     assert_int_equal(a.status, 204);
@@ -727,6 +792,7 @@ int main(void)
         TEST(devices_have_a_status),
         TEST(devices_are_listed_and_paged),
         TEST(a_kick_reaches_the_server),
+        TEST(a_reload_tells_what_it_did),
         TEST(bad_bodies_say_where),
         TEST(large_bodies_are_refused),
         TEST(groups_and_topics),

@@ -47,6 +47,7 @@ STUB(handle_user_password)
 STUB(handle_user_delete)
 STUB(handle_permissions)
 STUB(handle_permission_add)
+STUB(handle_permissions_set)
 STUB(handle_permission_delete)
 
 static struct route_match find(const char *path, enum api_method method)

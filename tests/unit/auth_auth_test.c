@@ -3,12 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "auth/auth_priv.h"
 #include "auth_memory.h"
-#include "base/clock.h"
 
 #define S(text) slice_str(text)
 
@@ -91,13 +91,19 @@ static void expect_login(const char *client_id, const char *user, const char *pa
     auth_identity_unref(expect_ok(login(client_id, user, password)));
 }
 
-static bool may(const struct auth_identity *id, enum auth_action action, const char *what)
+static bool may_as(const struct auth_identity *id, const char *client_id, enum auth_action action,
+                   const char *what)
 {
     struct auth_decision d = {0};
-    bool yes = auth_allows(id, action, S(what), &d);
+    bool yes = auth_allows(id, S(client_id), action, S(what), &d);
     assert_int_equal(yes, d.allowed);
     assert_true(yes || d.rule[0] != '\0');
     return yes;
+}
+
+static bool may(const struct auth_identity *id, enum auth_action action, const char *what)
+{
+    return may_as(id, "c1", action, what);
 }
 
 static void first_start_makes_credentials(void **state)
@@ -118,6 +124,7 @@ static void first_start_makes_credentials(void **state)
     assert_true(slice_eq(auth_identity_user(id), S(boot.mqtt_username)));
     assert_true(slice_eq(auth_identity_instance(id), inst));
     assert_int_equal(auth_identity_on_denied(id), ON_DENIED_CLOSE);
+    assert_int_equal(auth_identity_subscriptions(id), SUBSCRIPTIONS_COVERED);
     assert_true(may(id, AUTH_PUBLISH, "a/b") && may(id, AUTH_SUBSCRIBE, "#"));
     assert_true(may(id, AUTH_SUBSCRIBE, "$SYS/#") && may(id, AUTH_SUBSCRIBE, "$SYS/broker/uptime"));
     assert_false(may(id, AUTH_PUBLISH, "$SYS/broker/uptime"));
@@ -137,6 +144,7 @@ static void restart_keeps_everything(void **state)
     assert_int_equal(auth_topic_add(auth, inst, S("parent"), &err), 0);
     assert_int_equal(auth_instance_set(auth, inst, S("on_denied"), S("refuse"), &err), 0);
     assert_int_equal(auth_instance_set(auth, inst, S("client_id"), S("grouped"), &err), 0);
+    assert_int_equal(auth_instance_set(auth, inst, S("subscriptions"), S("filtered"), &err), 0);
     reopen(false);
     assert_string_equal(boot.api_token, token);
     assert_true(auth_token_valid(auth, S(token)));
@@ -145,11 +153,13 @@ static void restart_keeps_everything(void **state)
     assert_int_equal(auth_instance_get(auth, inst, &info), 0);
     assert_int_equal(info.client_id, CLIENT_ID_GROUPED);
     assert_int_equal(info.on_denied, ON_DENIED_REFUSE);
+    assert_int_equal(info.subscriptions, SUBSCRIPTIONS_FILTERED);
     assert_string_equal(info.region, "local");
     struct auth_identity *id = expect_ok(login("GID_one@@@d", "bob", "secret"));
     assert_true(may(id, AUTH_PUBLISH, "a/x") && may(id, AUTH_PUBLISH, "b/y"));
     assert_false(may(id, AUTH_SUBSCRIBE, "a/x") || may(id, AUTH_SUBSCRIBE, "a/#"));
     assert_int_equal(auth_identity_on_denied(id), ON_DENIED_REFUSE);
+    assert_int_equal(auth_identity_subscriptions(id), SUBSCRIPTIONS_FILTERED);
     auth_identity_unref(id);
     free(token);
     free(console);
@@ -253,22 +263,30 @@ static void cache_is_bounded(void **state)
     auth_identity_unref(id);
 }
 
-/* The figure is printed; the bounds are wide enough for a sanitizer on a loaded machine. */
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* The cheapest of many, in this thread's CPU time: a ratio that a loaded machine or a sanitizer does not move. */
 static void hash_costs_the_same_for_unknown_users(void **state)
 {
     (void)state;
     struct auth_request known = request("d", boot.mqtt_username, "wrong");
     struct auth_request unknown = request("d", "nobody", "wrong");
     struct auth_result r;
-    uint64_t times[2] = {0};
+    uint64_t least[2] = {UINT64_MAX, UINT64_MAX};
     for (int i = 0; i < 400; i++) {
-        uint64_t begin = clock_mono_us();
+        uint64_t begin = thread_cpu_ns();
         auth_check(auth, i % 2 == 0 ? &known : &unknown, &r);
-        times[i % 2] += clock_mono_us() - begin;
+        uint64_t took = thread_cpu_ns() - begin;
+        least[i % 2] = took < least[i % 2] ? took : least[i % 2];
     }
-    print_message("password: known %.1f us, unknown %.1f us\n", (double)times[0] / 200,
-                  (double)times[1] / 200);
-    assert_true(times[0] > 1000 && times[1] > times[0] / 3 && times[0] > times[1] / 3);
+    print_message("password: known %.1f us, unknown %.1f us\n", (double)least[0] / 1000,
+                  (double)least[1] / 1000);
+    assert_true(least[0] > 1000 && least[1] > least[0] / 3 && least[0] > least[1] / 3);
 }
 
 static void client_id_any(void **state)
@@ -320,6 +338,7 @@ static void anonymous_by_option(void **state)
     assert_int_equal(auth_identity_user(id).n, 0);
     assert_true(may(id, AUTH_PUBLISH, "any/topic") && may(id, AUTH_SUBSCRIBE, "#"));
     assert_true(may(id, AUTH_SUBSCRIBE, "$SYS/#"));
+    assert_true(may(id, AUTH_PUBLISH, "$any/topic") && may(id, AUTH_SUBSCRIBE, "$any/#"));
     auth_identity_unref(id);
     expect_refused(login("GID_one@@@d", "eve", "x"), CAUSE_AUTH_UNKNOWN_IDENTITY, 4, 0x86);
     expect_refused(login("free", boot.mqtt_username, boot.mqtt_password), CAUSE_PROTOCOL_CLIENT_ID,
@@ -340,6 +359,179 @@ static void anonymous_by_instance(void **state)
     assert_int_equal(auth_instance_set(auth, inst, S("allow_anonymous"), S("false"), &err), 0);
     assert_int_equal(auth_identity_refresh(auth, &id), -EACCES);
     auth_identity_unref(id);
+}
+
+static void allow(const char *user, bool deny, enum auth_action action, const char *filter)
+{
+    assert_int_equal(auth_permission_add(auth, inst, S(user), deny, action, S(filter), &err), 0);
+}
+
+/* The broker itself: nothing denies it anything, nothing revokes it. */
+static void the_brokers_own(void **state)
+{
+    (void)state;
+    struct auth_identity *id = auth_identity_own(auth);
+    allow("*", true, AUTH_BOTH, "#");
+    allow("*", true, AUTH_BOTH, "$SYS/#");
+    assert_int_equal(auth_instance_set(auth, inst, S("topics"), S("declared"), &err), 0);
+    assert_int_equal(auth_instance_set(auth, inst, S("allow_anonymous"), S("false"), &err), 0);
+    assert_int_equal(auth_identity_refresh(auth, &id), 0);
+    assert_int_equal(auth_identity_version(id), auth_version(auth));
+    assert_true(may(id, AUTH_PUBLISH, "x/y") && may(id, AUTH_PUBLISH, "$SYS/x"));
+    assert_true(may(id, AUTH_SUBSCRIBE, "#") && may(id, AUTH_SUBSCRIBE, "$any/#"));
+    assert_int_equal(auth_identity_user(id).n, 0);
+    auth_identity_unref(id);
+}
+
+static void rules_of_everyone(void **state)
+{
+    (void)state;
+    struct slice own = S("own/#");
+    assert_int_equal(auth_user_add(auth, inst, S("bob"), S("secret"), &own, 1, &err), 0);
+    struct auth_identity *id = expect_ok(login("d", "bob", "secret"));
+    struct auth_identity *full = expect_ok(login("d", boot.mqtt_username, boot.mqtt_password));
+    assert_false(may(id, AUTH_PUBLISH, "common/x"));
+    assert_true(may(full, AUTH_SUBSCRIBE, "#"));
+    allow("*", false, AUTH_BOTH, "common/#");
+    allow("*", true, AUTH_BOTH, "own/secret");
+    assert_int_equal(auth_identity_refresh(auth, &id), 0);
+    assert_int_equal(auth_identity_refresh(auth, &full), 0);
+    for (int again = 0; again < 2; again++) { /* the second time after a restart */
+        assert_true(may(id, AUTH_PUBLISH, "common/x") && may(id, AUTH_SUBSCRIBE, "common/#"));
+        assert_true(may(id, AUTH_PUBLISH, "own/x"));
+        assert_false(may(id, AUTH_PUBLISH, "own/secret") || may(id, AUTH_SUBSCRIBE, "own/#"));
+        assert_false(may(full, AUTH_PUBLISH, "own/secret") || may(full, AUTH_SUBSCRIBE, "#"));
+        assert_true(may(full, AUTH_PUBLISH, "own/x"));
+        struct auth_decision d;
+        (void)auth_allows(full, S("c"), AUTH_PUBLISH, S("own/secret"), &d);
+        assert_string_equal(d.rule, "deny both own/secret (everyone)");
+        auth_identity_unref(id);
+        auth_identity_unref(full);
+        reopen(false);
+        id = expect_ok(login("d", "bob", "secret"));
+        full = expect_ok(login("d", boot.mqtt_username, boot.mqtt_password));
+    }
+    assert_int_equal(
+        auth_permission_delete(auth, inst, S("*"), true, AUTH_BOTH, S("own/secret"), &err), 0);
+    assert_int_equal(auth_identity_refresh(auth, &full), 0);
+    assert_true(may(full, AUTH_SUBSCRIBE, "#"));
+    auth_identity_unref(id);
+    auth_identity_unref(full);
+}
+
+static void rules_of_anonymous_clients(void **state)
+{
+    (void)state;
+    assert_int_equal(auth_instance_set(auth, inst, S("allow_anonymous"), S("true"), &err), 0);
+    struct auth_identity *id = expect_ok(login("d", NULL, NULL));
+    assert_true(may(id, AUTH_SUBSCRIBE, "#") && may(id, AUTH_SUBSCRIBE, "$SYS/#"));
+    assert_false(may(id, AUTH_PUBLISH, "$any") || may(id, AUTH_SUBSCRIBE, "$any"));
+    const struct permission one = {.action = AUTH_SUBSCRIBE, .filter = S("public/#")};
+    assert_int_equal(auth_permission_set(auth, inst, S("$anonymous"), &one, 1, &err), 0);
+    assert_int_equal(auth_identity_refresh(auth, &id), 0);
+    assert_true(may(id, AUTH_SUBSCRIBE, "public/x"));
+    assert_false(may(id, AUTH_PUBLISH, "public/x") || may(id, AUTH_SUBSCRIBE, "x"));
+    allow("*", false, AUTH_PUBLISH, "%u/x"); /* no user name: fits nothing */
+    assert_int_equal(auth_identity_refresh(auth, &id), 0);
+    assert_false(may(id, AUTH_PUBLISH, "/x"));
+    auth_identity_unref(id);
+    reopen(false);
+    id = expect_ok(login("d", NULL, NULL));
+    assert_true(may(id, AUTH_SUBSCRIBE, "public/x"));
+    assert_false(may(id, AUTH_SUBSCRIBE, "x"));
+    assert_int_equal(auth_permission_set(auth, inst, S("$anonymous"), NULL, 0, &err), 0);
+    assert_int_equal(auth_identity_refresh(auth, &id), 0);
+    assert_false(may(id, AUTH_SUBSCRIBE, "public/x"));
+    auth_identity_unref(id);
+    reopen(true); /* --allow-anonymous: nothing restricts */
+    allow("*", true, AUTH_BOTH, "#");
+    id = expect_ok(login("d", NULL, NULL));
+    assert_true(may(id, AUTH_SUBSCRIBE, "#") && may(id, AUTH_PUBLISH, "x"));
+    auth_identity_unref(id);
+}
+
+/* What a client of that ID, user bob, may publish by one rule. */
+static bool bob_may(const char *filter, const char *client_id, const char *topic)
+{
+    const struct permission one = {.action = AUTH_BOTH, .filter = S(filter)};
+    assert_int_equal(auth_permission_set(auth, inst, S("bob"), &one, 1, &err), 0);
+    struct auth_identity *id = expect_ok(login("d", "bob", "secret"));
+    bool yes = may_as(id, client_id, AUTH_PUBLISH, topic);
+    assert_int_equal(yes, may_as(id, client_id, AUTH_SUBSCRIBE, topic));
+    auth_identity_unref(id);
+    return yes;
+}
+
+static void placeholders_stand_for_names(void **state)
+{
+    (void)state;
+    assert_int_equal(auth_user_add(auth, inst, S("bob"), S("secret"), NULL, 0, &err), 0);
+    assert_true(bob_may("dev/%c/data", "d7", "dev/d7/data"));
+    assert_false(bob_may("dev/%c/data", "d7", "dev/d8/data"));
+    assert_false(bob_may("dev/%c/data", "d7", "dev/%c/data"));
+    assert_true(bob_may("%u/%c/#", "d7", "bob/d7/a/b"));
+    assert_false(bob_may("%u/%c/#", "d7", "eve/d7/a/b"));
+    assert_true(bob_may("dev/x-%c-y/+", "d7", "dev/x-d7-y/a"));
+    assert_true(bob_may("%c%c", "d7", "d7d7"));
+    assert_true(bob_may("%%c/%x/%", "d7", "%d7/%x/%")); /* anything else is text */
+}
+
+/* No client ID makes a rule mean more than one level's text. */
+static void placeholders_never_widen(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"#", "+", "a/b", "a+", "#a", "/", "", "a/#"};
+    static const char *const topics[] = {"dev/a/data", "dev/a/b/data", "dev//data", "dev/#a/data",
+                                         "dev/a",      "dev",          "a/b",       "dev/a/b"};
+    assert_int_equal(auth_user_add(auth, inst, S("bob"), S("secret"), NULL, 0, &err), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        for (size_t k = 0; k < sizeof topics / sizeof topics[0]; k++) {
+            assert_false(bob_may("dev/%c/data", bad[i], topics[k]));
+            assert_false(bob_may("dev/%c", bad[i], topics[k]));
+            assert_false(bob_may("%c/#", bad[i], topics[k]));
+        }
+    }
+    assert_false(bob_may("%c/#", "$SYS", "$SYS/broker"));
+    assert_true(bob_may("dev/%c", "$SYS", "dev/$SYS"));
+    char longest[1026];
+    memset(longest, 'i', 1025);
+    longest[1025] = '\0';
+    assert_false(bob_may("dev/#", longest, "dev") && bob_may("%c", longest, longest));
+    longest[1024] = '\0';
+    assert_true(bob_may("%c", longest, longest));
+
+    /* A deny rule forbids more instead. */
+    allow("bob", false, AUTH_BOTH, "#");
+    allow("bob", true, AUTH_BOTH, "dev/%c/cmd");
+    struct auth_identity *id = expect_ok(login("d", "bob", "secret"));
+    assert_false(may_as(id, "d7", AUTH_PUBLISH, "dev/d7/cmd"));
+    assert_true(may_as(id, "d7", AUTH_PUBLISH, "dev/d8/cmd"));
+    assert_false(may_as(id, "d7", AUTH_SUBSCRIBE, "dev/+/cmd"));
+    assert_true(may_as(id, "d7", AUTH_SUBSCRIBE, "dev/+/data"));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(may_as(id, bad[i], AUTH_PUBLISH, "dev/a/b/cmd"));
+        assert_true(may_as(id, bad[i], AUTH_PUBLISH, "other"));
+    }
+    auth_identity_unref(id);
+}
+
+static void placeholders_have_limits(void **state)
+{
+    (void)state;
+    char filter[1100];
+    memset(filter, 'x', sizeof filter);
+    memcpy(filter, "%c/", 3);
+    filter[1025] = '\0';
+    int rc = auth_permission_add(auth, inst, S("demo"), false, AUTH_BOTH, S(filter), &err);
+    assert_int_equal(rc, -EINVAL);
+    assert_string_equal(err.field, "filter");
+    assert_non_null(strstr(err.text, "at most 8 in 1024"));
+    filter[1024] = '\0';
+    allow("demo", false, AUTH_BOTH, filter);
+    allow("demo", false, AUTH_BOTH, "%c%c%c%c%u%u%u%u");
+    rc =
+        auth_permission_add(auth, inst, S("demo"), false, AUTH_BOTH, S("%c%c%c%c%u%u%u%u%u"), &err);
+    assert_int_equal(rc, -EINVAL);
 }
 
 static void refresh_follows_the_user(void **state)
@@ -392,7 +584,7 @@ static void declared_topics(void **state)
     assert_false(may(id, AUTH_PUBLISH, "plants/x") || may(id, AUTH_PUBLISH, "/plant"));
     assert_false(may(id, AUTH_SUBSCRIBE, "#") || may(id, AUTH_SUBSCRIBE, "+/x"));
     struct auth_decision d;
-    assert_false(auth_allows(id, AUTH_PUBLISH, S("home/x"), &d));
+    assert_false(auth_allows(id, S("c1"), AUTH_PUBLISH, S("home/x"), &d));
     assert_string_equal(d.rule, "parent topic \"home\" is not declared");
     assert_int_equal(auth_topic_delete(auth, inst, S("plant"), &err), 0);
     assert_int_equal(auth_identity_refresh(auth, &id), 0);
@@ -438,6 +630,13 @@ static void bad_values_are_named(void **state)
                  "UTF-8");
     expect_error(auth_user_add(auth, inst, S(long_name), S("x"), NULL, 0, &err), -EINVAL, "name",
                  "1 to 256");
+    expect_error(auth_user_add(auth, inst, S("*"), S("x"), NULL, 0, &err), -EINVAL, "name",
+                 "stands for everyone");
+    expect_error(auth_user_add(auth, inst, S("$anonymous"), S("x"), NULL, 0, &err), -EINVAL, "name",
+                 "stands for anonymous clients");
+    expect_error(auth_user_delete(auth, inst, S("*"), &err), -ENOENT, "user", "*");
+    expect_error(auth_user_import(auth, inst, S("bob"), S("secret"), NULL, 0, &err), -EINVAL,
+                 "passwordHash", "$7$");
     expect_error(auth_user_add(auth, inst, S("bob"), S(""), NULL, 0, &err), -EINVAL, "password",
                  "0 bytes");
     struct slice bad = S("a/#/b");
@@ -576,15 +775,63 @@ static int try_open(void)
     return rc;
 }
 
+/* As brokers wrote it that had no filtered subscriptions. */
+static void an_instance_of_an_earlier_version(void **state)
+{
+    (void)state;
+    assert_int_equal(auth_instance_set(auth, inst, S("on_denied"), S("refuse"), &err), 0);
+    for (size_t i = 0; i < store.count; i++) {
+        struct memory_row *row = &store.rows[i];
+        if (slice_has_prefix(row->key, S("auth/instance/"))) {
+            *(uint8_t *)(uintptr_t)row->value.p = 1;
+            row->value.n--;
+        }
+    }
+    reopen(false);
+    struct auth_instance_info info;
+    assert_int_equal(auth_instance_get(auth, inst, &info), 0);
+    assert_int_equal(info.on_denied, ON_DENIED_REFUSE);
+    assert_int_equal(info.subscriptions, SUBSCRIPTIONS_COVERED);
+    assert_string_equal(info.region, "local");
+}
+
+/* For what is done in a user's name while its client is away. */
+static void identities_by_name(void **state)
+{
+    (void)state;
+    struct slice allow[] = {S("a/#")};
+    assert_int_equal(auth_user_add(auth, inst, S("bob"), S("secret"), allow, 1, &err), 0);
+    struct auth_identity *id = auth_identity_of(auth, inst, S("bob"));
+    assert_true(may(id, AUTH_SUBSCRIBE, "a/x"));
+    assert_false(may(id, AUTH_SUBSCRIBE, "b/x"));
+    assert_int_equal(
+        auth_permission_add(auth, inst, S("bob"), true, AUTH_SUBSCRIBE, S("a/x"), &err), 0);
+    assert_int_equal(auth_identity_refresh(auth, &id), 0);
+    assert_false(may(id, AUTH_SUBSCRIBE, "a/x"));
+    assert_int_equal(auth_user_delete(auth, inst, S("bob"), &err), 0);
+    assert_int_equal(auth_identity_refresh(auth, &id), -EACCES);
+    auth_identity_unref(id);
+    assert_null(auth_identity_of(auth, inst, S("bob")));
+    assert_null(auth_identity_of(auth, S("mqtt-none"), S("bob")));
+    assert_null(auth_identity_of(auth, inst, S(""))); /* none are let in */
+    assert_int_equal(auth_instance_set(auth, inst, S("allow_anonymous"), S("true"), &err), 0);
+    id = auth_identity_of(auth, inst, S(""));
+    assert_non_null(id);
+    auth_identity_unref(id);
+}
+
 static void unknown_versions_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < store.count; i++) {
         uint8_t *version = (uint8_t *)(uintptr_t)store.rows[i].value.p;
-        *version = 2;
+        uint8_t right = *version;
+        *version = 3;
         assert_int_equal(try_open(), -EIO);
-        assert_non_null(strstr(err.text, "version 2"));
-        *version = 1;
+        assert_non_null(strstr(err.text, "version 3"));
+        *version = 0;
+        assert_int_equal(try_open(), -EIO);
+        *version = right;
     }
     store.rows[store.count++] =
         (struct memory_row){memory_copy(S("auth/robot/x")), memory_copy(S("\001"))};
@@ -644,6 +891,12 @@ int main(void)
         T(client_id_grouped),
         T(anonymous_by_option),
         T(anonymous_by_instance),
+        T(the_brokers_own),
+        T(rules_of_everyone),
+        T(rules_of_anonymous_clients),
+        T(placeholders_stand_for_names),
+        T(placeholders_never_widen),
+        T(placeholders_have_limits),
         T(refresh_follows_the_user),
         T(declared_topics),
         T(bad_values_are_named),
@@ -651,6 +904,8 @@ int main(void)
         T(lists_are_sorted),
         T(failed_save_changes_nothing),
         T(first_save_fails),
+        T(an_instance_of_an_earlier_version),
+        T(identities_by_name),
         T(unknown_versions_are_refused),
         T(damaged_settings_are_refused),
         T(console_and_token),

@@ -136,6 +136,7 @@ static struct auth_identity *identity_of(const struct naive_rule *r, size_t n)
     id->open_topics = true;
     id->policy = &policy;
     id->user = user_new(slice_str("u"), 0, NULL, items, n);
+    identity_compile(id);
     return id;
 }
 
@@ -171,9 +172,11 @@ static void decisions_equal_the_model(void **state)
             bool publish = t[0] != '\0' && naive_publish(r, n, t);
             bool subscribe = naive_subscribe(r, n, f);
             if (t[0] != '\0') {
-                assert_int_equal(auth_allows(id, AUTH_PUBLISH, slice_str(t), &d), publish);
+                assert_int_equal(auth_allows(id, slice_str("c1"), AUTH_PUBLISH, slice_str(t), &d),
+                                 publish);
             }
-            assert_int_equal(auth_allows(id, AUTH_SUBSCRIBE, slice_str(f), &d), subscribe);
+            assert_int_equal(auth_allows(id, slice_str("c1"), AUTH_SUBSCRIBE, slice_str(f), &d),
+                             subscribe);
             yes += (size_t)publish + (size_t)subscribe;
         }
         identity_drop(id);
@@ -188,16 +191,16 @@ static void rules_are_named(void **state)
         {false, AUTH_BOTH, "#"}, {true, AUTH_PUBLISH, "secret/#"}, {true, AUTH_BOTH, "one/two"}};
     struct auth_identity *id = identity_of(r, 3);
     struct auth_decision d;
-    assert_false(auth_allows(id, AUTH_PUBLISH, slice_str("secret/x"), &d));
+    assert_false(auth_allows(id, slice_str("c1"), AUTH_PUBLISH, slice_str("secret/x"), &d));
     assert_string_equal(d.rule, "deny publish secret/#");
-    assert_true(auth_allows(id, AUTH_SUBSCRIBE, slice_str("secret/x"), &d));
-    assert_false(auth_allows(id, AUTH_SUBSCRIBE, slice_str("#"), &d));
+    assert_true(auth_allows(id, slice_str("c1"), AUTH_SUBSCRIBE, slice_str("secret/x"), &d));
+    assert_false(auth_allows(id, slice_str("c1"), AUTH_SUBSCRIBE, slice_str("#"), &d));
     assert_string_equal(d.rule, "deny both one/two");
-    assert_false(auth_allows(id, AUTH_SUBSCRIBE, slice_str("$SYS/#"), &d));
+    assert_false(auth_allows(id, slice_str("c1"), AUTH_SUBSCRIBE, slice_str("$SYS/#"), &d));
     assert_string_equal(d.rule, "no permission matches");
     identity_drop(id);
     id = identity_of(r, 0);
-    assert_false(auth_allows(id, AUTH_PUBLISH, slice_str("a"), &d));
+    assert_false(auth_allows(id, slice_str("c1"), AUTH_PUBLISH, slice_str("a"), &d));
     assert_string_equal(d.rule, "no permission matches");
     identity_drop(id);
 }
@@ -213,7 +216,7 @@ static void usual_case_is_fast(void **state)
     size_t yes = 0;
     uint64_t begin = clock_mono_us();
     for (int i = 0; i < 1000000; i++) {
-        yes += auth_allows(id, AUTH_PUBLISH, t, &d);
+        yes += auth_allows(id, slice_str("c1"), AUTH_PUBLISH, t, &d);
     }
     uint64_t us = clock_mono_us() - begin;
     print_message("auth_allows: %.1f ns\n", (double)us / 1000);

@@ -40,7 +40,7 @@ static void add(struct topics *t, struct entry *e, struct random *r)
     e->used = true;
     topics_add(t, e->loop, e->instance, f, &e->sub);
     assert_non_null(e->sub.node);
-    assert_true(slice_eq(topic_node_filter(e->sub.node), f));
+    assert_true(slice_eq(topic_sub_filter(&e->sub), f));
 }
 
 static void take_out(struct topics *t, struct entry *e)
@@ -285,6 +285,271 @@ static void test_two_loops_at_once(void **state)
     qsbr_fini(&q);
 }
 
+/* ---- shared subscriptions ---- */
+
+static struct share_group *group_for(struct topics *t, unsigned loop, const char *topic)
+{
+    struct topics_match m;
+    struct slice name = slice_str(topic);
+    topics_match(t, loop, 0, name, hash64(name), &m);
+    return m.share_count == 0 ? NULL : m.shares[0];
+}
+
+/* How often each of the subscriptions is picked in `n` picks; -1: somebody else was. */
+static int picks(struct share_group *g, struct topic_sub *subs, size_t count, bool away, unsigned n,
+                 unsigned *each)
+{
+    memset(each, 0, count * sizeof *each);
+    for (unsigned i = 0; i < n; i++) {
+        const struct share_member *m = share_pick(g, NULL, away, NULL);
+        if (m == NULL) {
+            return 0;
+        }
+        size_t at = (size_t)(m->sub - subs);
+        if (m->sub < subs || at >= count) {
+            return -1;
+        }
+        each[at]++;
+    }
+    return 1;
+}
+
+static void test_shared_picks(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 9 };
+    struct topic_sub subs[MEMBERS] = {0};
+    unsigned each[MEMBERS];
+    struct qsbr q;
+    qsbr_init(&q, LOOPS);
+    struct topics *t = topics_new(LOOPS, &q);
+    struct slice filter = slice_str("$share/name/a/+/c");
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        topics_add(t, i % LOOPS, 0, filter, &subs[i]);
+        assert_int_equal(subs[i].flags, SUB_SHARED);
+        assert_true(slice_eq(topic_sub_filter(&subs[i]), filter));
+    }
+    assert_int_equal(topics_count(t), MEMBERS);
+    assert_int_equal(topics_shared_count(t), MEMBERS);
+    assert_null(group_for(t, 0, "a/b"));
+    struct share_group *g = group_for(t, 0, "a/b/c");
+    assert_non_null(g);
+    assert_ptr_equal(group_for(t, 1, "a/x/c"), g);
+    assert_int_equal(picks(g, subs, MEMBERS, false, 1, each), 0); /* all are away */
+    assert_int_equal(picks(g, subs, MEMBERS, true, MEMBERS * 10, each), 1);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        assert_int_equal(each[i], 10);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        topics_share_here(t, &subs[i], true);
+    }
+    assert_int_equal(picks(g, subs, 3, true, 30, each), 1);
+    assert_int_equal(each[0] + each[1] + each[2], 30);
+    assert_int_equal(each[1], 10);
+    atomic_store(&subs[1].member->busy, true);
+    assert_int_equal(picks(g, subs, 3, true, 30, each), 1);
+    assert_int_equal(each[1], 0);
+    atomic_store(&subs[0].member->busy, true);
+    atomic_store(&subs[2].member->busy, true);
+    assert_int_equal(picks(g, subs, 3, true, 30, each), 1); /* somebody gets it all the same */
+    assert_int_equal(each[0] + each[1] + each[2], 30);
+    assert_ptr_not_equal(share_pick(g, subs[0].member, false, NULL), subs[0].member);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        topics_remove(t, i % LOOPS, &subs[i]);
+    }
+    assert_null(group_for(t, 0, "a/b/c"));
+    assert_int_equal(topics_count(t), 0);
+    assert_int_equal(topics_shared_count(t), 0);
+    topics_free(t);
+    qsbr_fini(&q);
+}
+
+/* Mail names a member that leaves before it arrives. */
+static void test_shared_hold(void **state)
+{
+    (void)state;
+    struct topic_sub subs[2] = {0};
+    struct qsbr q;
+    qsbr_init(&q, 1);
+    struct topics *t = topics_new(1, &q);
+    topics_add(t, 0, 0, slice_str("$share/g/t"), &subs[0]);
+    struct share_member *m = share_pick(group_for(t, 0, "t"), NULL, true, NULL);
+    assert_true(share_hold(m));
+    topics_remove(t, 0, &subs[0]);
+    assert_null(m->sub);
+    assert_null(share_pick(m->group, NULL, true, NULL));
+    topics_add(t, 0, 0, slice_str("$share/g/t"), &subs[1]); /* a group of its own */
+    assert_ptr_not_equal(subs[1].member->group, m->group);
+    topics_share_release(t, m);
+    topics_remove(t, 0, &subs[1]);
+    topics_free(t);
+    qsbr_fini(&q);
+}
+
+/* One loop's members come and go while another picks, holds and lets go. */
+struct picker {
+    struct topics *topics;
+    struct qsbr *qsbr;
+    atomic_bool quit;
+    unsigned long picked;
+};
+
+static void *run_picker(void *arg)
+{
+    struct picker *p = arg;
+    qsbr_online(p->qsbr, 1);
+    while (!atomic_load(&p->quit)) {
+        struct share_group *g = group_for(p->topics, 1, "a/b");
+        struct share_member *m = g == NULL ? NULL : share_pick(g, NULL, true, NULL);
+        if (m != NULL && share_hold(m)) {
+            p->picked += m->loop == 0;
+            qsbr_quiescent(p->qsbr, 1);
+            topics_share_release(p->topics, m);
+        }
+        qsbr_quiescent(p->qsbr, 1);
+    }
+    qsbr_offline(p->qsbr, 1);
+    return NULL;
+}
+
+static void test_shared_two_loops(void **state)
+{
+    (void)state;
+    enum { SUBSCRIPTIONS = 40 };
+    static struct topic_sub subs[SUBSCRIPTIONS];
+    bool in[SUBSCRIPTIONS] = {false};
+    struct random r = {5};
+    struct qsbr q;
+    pthread_t thread;
+    qsbr_init(&q, 2);
+    struct picker p = {.topics = topics_new(2, &q), .qsbr = &q};
+    assert_int_equal(pthread_create(&thread, NULL, run_picker, &p), 0);
+    qsbr_online(&q, 0);
+    for (int step = 0; step < 100000; step++) {
+        unsigned i = random_below(&r, SUBSCRIPTIONS);
+        if (in[i] && random_below(&r, 3) == 0) {
+            topics_share_here(p.topics, &subs[i], random_below(&r, 2) == 0);
+        } else if (in[i]) {
+            topics_remove(p.topics, 0, &subs[i]);
+            in[i] = false;
+        } else {
+            subs[i] = (struct topic_sub){0};
+            topics_add(p.topics, 0, 0, slice_str(i % 2 == 0 ? "$share/g/a/b" : "$share/g/a/#"),
+                       &subs[i]);
+            in[i] = true;
+        }
+        qsbr_quiescent(&q, 0);
+    }
+    atomic_store(&p.quit, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(p.picked > 0);
+    for (unsigned i = 0; i < SUBSCRIPTIONS; i++) {
+        if (in[i]) {
+            topics_remove(p.topics, 0, &subs[i]);
+        }
+    }
+    topics_free(p.topics);
+    qsbr_fini(&q);
+}
+
+/* Hundreds of groups at the same filters: each is there while it has members, and once. */
+static void test_many_groups(void **state)
+{
+    enum { GROUPS = 300, MEMBERS = 3, FILTERS = 2 };
+    (void)state;
+    static struct topic_sub subs[FILTERS][GROUPS][MEMBERS];
+    static bool in[FILTERS][GROUPS][MEMBERS];
+    struct random r = {31};
+    struct qsbr q;
+    char text[40];
+    qsbr_init(&q, 1);
+    qsbr_online(&q, 0);
+    struct topics *t = topics_new(1, &q);
+    for (unsigned step = 0; step < 20000; step++) {
+        unsigned f = random_below(&r, FILTERS), g = random_below(&r, GROUPS);
+        unsigned m = random_below(&r, MEMBERS);
+        bool grow = random_below(&r, 10) < ((step / 4000) % 2 == 0 ? 8u : 2u);
+        if (grow && !in[f][g][m]) {
+            (void)snprintf(text, sizeof text, "$share/g%u/%s", g, f == 0 ? "a/b" : "a/+");
+            topics_add(t, 0, 0, slice_str(text), &subs[f][g][m]);
+            in[f][g][m] = true;
+        } else if (!grow && in[f][g][m]) {
+            topics_remove(t, 0, &subs[f][g][m]);
+            in[f][g][m] = false;
+        }
+        unsigned expected = 0;
+        for (unsigned k = 0; step % 16 == 0 && k < FILTERS * GROUPS; k++) {
+            const bool *members = in[k / GROUPS][k % GROUPS];
+            expected += members[0] || members[1] || members[2];
+        }
+        struct topics_match found;
+        topics_match(t, 0, 0, slice_str("a/b"), hash64(slice_str("a/b")), &found);
+        if (step % 16 == 0) {
+            assert_int_equal(found.share_count, expected);
+        }
+        qsbr_quiescent(&q, 0);
+    }
+    for (unsigned k = 0; k < FILTERS * GROUPS * MEMBERS; k++) {
+        if ((&in[0][0][0])[k]) {
+            topics_remove(t, 0, &(&subs[0][0][0])[k]);
+        }
+    }
+    assert_int_equal(topics_shared_count(t), 0);
+    topics_free(t);
+    qsbr_fini(&q);
+}
+
+/* Topics that are too long for the cache, and too many filters: what it says of them follows the changes all the same. */
+static void test_what_the_cache_does_not_keep(void **state)
+{
+    enum { LEVELS = 11, FILTERS = 1 << LEVELS, LONG = 3000 };
+    (void)state;
+    static struct topic_sub subs[FILTERS];
+    struct qsbr q;
+    char filter[2 * LEVELS], topic[2 * LEVELS], name[2][LONG];
+    qsbr_init(&q, 1);
+    qsbr_online(&q, 0);
+    struct topics *t = topics_new(1, &q);
+    for (uint32_t i = 0; i < FILTERS; i++) {
+        for (unsigned l = 0; l < LEVELS; l++) {
+            filter[2 * l] = (i >> l & 1) != 0 ? '+' : 'x';
+            topic[2 * l] = 'x';
+            filter[2 * l + 1] = topic[2 * l + 1] = '/';
+        }
+        topics_add(t, 0, 0, slice_make(filter, 2 * LEVELS - 1), &subs[i]);
+    }
+    memset(name, 'n', sizeof name);
+    name[1][LONG - 1] = 'm';
+    const struct slice many = slice_make(topic, 2 * LEVELS - 1);
+    const struct slice two[] = {slice_make(name[0], LONG), slice_make(name[1], LONG)};
+    struct topic_sub one = {0};
+    struct topics_match m;
+    for (unsigned round = 0; round < 4; round++) {
+        bool more = round % 2 == 1;
+        if (more) {
+            topics_add(t, 0, 0, slice_str("+/#"), &one);
+        }
+        for (unsigned again = 0; again < 2; again++) {
+            topics_match(t, 0, 0, many, hash64(many), &m);
+            assert_int_equal(m.count, FILTERS + more);
+            assert_int_equal(m.steps == 0, again == 1);
+        }
+        for (unsigned k = 0; k < 4; k++) {
+            topics_match(t, 0, 0, two[k % 2], hash64(two[k % 2]), &m);
+            assert_int_equal(m.count, more);
+        }
+        if (more) {
+            topics_remove(t, 0, &one);
+        }
+        qsbr_quiescent(&q, 0);
+    }
+    for (uint32_t i = 0; i < FILTERS; i++) {
+        topics_remove(t, 0, &subs[i]);
+    }
+    topics_free(t);
+    qsbr_fini(&q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +557,11 @@ int main(void)
         cmocka_unit_test(test_many_exact_filters),
         cmocka_unit_test(test_deep_filters_on_a_small_stack),
         cmocka_unit_test(test_two_loops_at_once),
+        cmocka_unit_test(test_what_the_cache_does_not_keep),
+        cmocka_unit_test(test_many_groups),
+        cmocka_unit_test(test_shared_picks),
+        cmocka_unit_test(test_shared_hold),
+        cmocka_unit_test(test_shared_two_loops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

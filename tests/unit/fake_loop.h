@@ -20,6 +20,8 @@ extern uint32_t (*fake_loop_readiness)(int fd);
 void fake_loop_edge(struct loop *l, int fd);
 /* One round without waiting. True when the loop would not sleep behind it. */
 bool fake_loop_round(struct loop *l);
+/* Somebody woke it since. */
+bool fake_loop_is_rung(const struct loop *l);
 /* A stall of `ms` has just ended: loop_stall_end_ms() and loop_stall_ms() tell of it. */
 void fake_loop_stall(struct loop *l, uint64_t ms);
 bool fake_loop_stopped(const struct loop *l);

@@ -47,7 +47,8 @@ static const struct bad_row bad_rows[] = {
     {"level 6", MQTT_V311, B("\x10\x0c\x00\x04MQTT\x06\x02\x00\x3c\x00\x00"), CAUSE_PROTOCOL_VERSION, 0x84, 1, 8, "MQTT-3.1.2-2"},
     {"level 3 of MQTT", MQTT_V311, B("\x10\x0c\x00\x04MQTT\x03\x02\x00\x3c\x00\x00"), CAUSE_PROTOCOL_VERSION, 0x84, 1, 8, "MQTT-3.1.2-2"},
     {"level 4 of MQIsdp", MQTT_V311, B("\x10\x0e\x00\x06MQIsdp\x04\x02\x00\x3c\x00\x00"), CAUSE_PROTOCOL_VERSION, 0x84, 1, 10, "MQTT-3.1.2-2"},
-    {"a bridge's level", MQTT_V311, B("\x10\x0c\x00\x04MQTT\x84\x02\x00\x3c\x00\x00"), CAUSE_PROTOCOL_VERSION, 0x84, 1, 8, "MQTT-3.1.2-2"},
+    {"a bridge's level of 3.1 with the name of 3.1.1", MQTT_V311, B("\x10\x0c\x00\x04MQTT\x83\x02\x00\x3c\x00\x00"), CAUSE_PROTOCOL_VERSION, 0x84, 1, 8, "MQTT-3.1.2-2"},
+    {"a bridge's level of 5.0, which there is not", MQTT_V311, B("\x10\x0c\x00\x04MQTT\x85\x02\x00\x3c\x00\x00"), CAUSE_PROTOCOL_VERSION, 0x84, 1, 8, "MQTT-3.1.2-2"},
     {"reserved flag", MQTT_V311, B("\x10\x0d" CONNECT_311 "\x03\x00\x3c\x00\x01x"), CAUSE_PROTOCOL_MALFORMED, 0x81, 0, 9, "MQTT-3.1.2-3"},
     {"will QoS without will", MQTT_V311, B("\x10\x0d" CONNECT_311 "\x0a\x00\x3c\x00\x01x"), CAUSE_PROTOCOL_VIOLATION, 0x82, 0, 9, "MQTT-3.1.2-13"},
     {"will QoS without will, 5.0", MQTT_V5, B("\x10\x0e" CONNECT_5 "\x0a\x00\x3c\x00\x00\x01x"), CAUSE_PROTOCOL_VIOLATION, 0x82, 0, 9, "MQTT-3.1.2-11"},
@@ -70,7 +71,7 @@ static const struct bad_row bad_rows[] = {
     {"authentication data alone", MQTT_V5, B("\x10\x12" CONNECT_5 "\x02\x00\x3c\x04\x16\x00\x01z\x00\x01x"), CAUSE_PROTOCOL_VIOLATION, 0x82, 0, 13, ""},
     /* PUBLISH */
     {"empty topic", MQTT_V311, B("\x30\x02\x00\x00"), CAUSE_PROTOCOL_VIOLATION, 0x90, 0, 2, "MQTT-4.7.3-1"},
-    {"empty topic without alias", MQTT_V5, B("\x30\x03\x00\x00\x00"), CAUSE_PROTOCOL_VIOLATION, 0x90, 0, 2, "MQTT-4.7.3-1"},
+    {"empty topic without alias", MQTT_V5, B("\x30\x03\x00\x00\x00"), CAUSE_PROTOCOL_VIOLATION, 0x82, 0, 2, "MQTT-4.7.3-1"},
     {"topic with +", MQTT_V311, B("\x30\x05\x00\x03" "a/+"), CAUSE_PROTOCOL_VIOLATION, 0x90, 0, 6, "MQTT-3.3.2-2"},
     {"topic with # in the first eight", MQTT_V311, B("\x30\x0c\x00\x0a" "a#cdefghij"), CAUSE_PROTOCOL_VIOLATION, 0x90, 0, 5, "MQTT-3.3.2-2"},
     {"topic with NUL at the end", MQTT_V311, B("\x30\x0c\x00\x0a" "abcdefghi\0"), CAUSE_PROTOCOL_MALFORMED, 0x81, 0, 13, "MQTT-1.5.3-2"},
@@ -95,6 +96,7 @@ static const struct bad_row bad_rows[] = {
     {"options of 5.0 in 3.1.1", MQTT_V311, B("\x82\x06\x00\x01\x00\x01t\x04"), CAUSE_PROTOCOL_MALFORMED, 0x81, 0, 7, "MQTT-3.8.3-4"},
     {"reserved options", MQTT_V5, B("\x82\x07\x00\x01\x00\x00\x01t\x40"), CAUSE_PROTOCOL_MALFORMED, 0x81, 0, 8, "MQTT-3.8.3-5"},
     {"retain handling 3", MQTT_V5, B("\x82\x07\x00\x01\x00\x00\x01t\x30"), CAUSE_PROTOCOL_VIOLATION, 0x82, 0, 8, ""},
+    {"QoS 3 in MQTT 5", MQTT_V5, B("\x82\x07\x00\x01\x00\x00\x01t\x03"), CAUSE_PROTOCOL_VIOLATION, 0x82, 0, 8, ""},
     {"no QoS byte", MQTT_V311, B("\x82\x05\x00\x01\x00\x01t"), CAUSE_PROTOCOL_MALFORMED, 0x81, 0, 7, ""},
     {"the second filter is bad", MQTT_V311, B("\x82\x0b\x00\x01\x00\x01t\x00\x00\x02#t\x00"), CAUSE_PROTOCOL_VIOLATION, 0x8f, 0, 10, "MQTT-4.7.1-2"},
     {"# in a level", MQTT_V311, B("\x82\x07\x00\x01\x00\x02t#\x00"), CAUSE_PROTOCOL_VIOLATION, 0x8f, 0, 7, "MQTT-4.7.1-2"},
@@ -174,6 +176,7 @@ static uint8_t *copy(const void *p, size_t n)
     return c;
 }
 
+/* covers MQTT5 [MQTT-3.4.2-1] [MQTT-3.6.2-1] [MQTT-3.14.2-1] [MQTT-3.15.2-1] */
 static void test_bad(void **state)
 {
     (void)state;

@@ -155,8 +155,8 @@ static void test_command_line_errors(void **state)
     BAD("--loops: expected a number between 0 and 64, got \"2x\"", "--loops=2x");
     BAD("--loops: expected a number between 0 and 64, got \"\"", "--loops=");
     BAD("--trace: expected on or off, got \"maybe\"", "--trace", "maybe");
-    BAD("--mqtt: expected host:port or off, got \"1883\"", "--mqtt", "1883");
-    BAD("--mqtt: expected host:port or off, got \"\"", "--mqtt=");
+    BAD("--mqtt: expected host:port, unix:/path or off, got \"1883\"", "--mqtt", "1883");
+    BAD("--mqtt: expected host:port, unix:/path or off, got \"\"", "--mqtt=");
     BAD("--log-level: expected debug, info, warn or error, got \"loud\"", "--log-level", "loud");
     BAD("--durability: expected fsync, os or none, got \"never\"", "--durability=never");
     BAD("--connect-timeout: expected a duration between 100ms and 1h, got \"2d\"",
@@ -271,6 +271,132 @@ static void test_memory(void **state)
     config_fini(&config);
 }
 
+static void test_listeners(void **state)
+{
+    (void)state;
+    file_good(
+        "mqtts: \"[::1]:8883\"\n"
+        "tls:\n  certificate: a.pem\n  key: a.key\n  client_certificate: optional\n"
+        "listeners:\n"
+        "  - name: factory\n    protocol: mqtts\n    address: 127.0.0.1:8884\n    key: b.key\n"
+        "    client_certificate: required\n    username_from: cn\n    max_connections: 7\n"
+        "  - protocol: mqtt\n    address: unix:/run/tracemq.sock\n");
+    assert_int_equal(config.listener_count, 5);
+    const struct config_listener *l = config.listeners;
+    assert_string_equal(l[0].name, "factory");
+    assert_int_equal(l[0].protocol, PROTOCOL_MQTTS);
+    assert_string_equal(l[0].certificate, "a.pem");
+    assert_string_equal(l[0].key, "b.key");
+    assert_int_equal(l[0].client_certificate, TLS_CLIENT_REQUIRED);
+    assert_int_equal(l[0].username_from, TLS_USER_CN);
+    assert_int_equal(l[0].max_connections, 7);
+    assert_string_equal(l[1].name, "mqtt");
+    assert_string_equal(l[1].address, "unix:/run/tracemq.sock");
+    assert_string_equal(l[2].address, "127.0.0.1:1883"); /* the plain options' */
+    assert_string_equal(l[3].name, "mqtts");
+    assert_string_equal(l[3].address, "[::1]:8883");
+    assert_string_equal(l[3].key, "a.key");
+    assert_int_equal(l[3].client_certificate, TLS_CLIENT_OPTIONAL);
+    assert_string_equal(l[4].name, "ws");
+    assert_string_equal(l[4].address, "127.0.0.1:8083");
+    assert_string_equal(l[4].path, "/mqtt");
+    config_fini(&config);
+    file_good(
+        "websocket: {path: /a, origins: 'https://a.example, null'}\n"
+        "listeners:\n  - {protocol: ws, address: ':1', origins: ''}\n"
+        "  - {protocol: wss, address: ':2', path: /b}\n  - {protocol: ws, address: ':3', path: '*'}\n");
+    l = config.listeners;
+    assert_string_equal(l[0].path, "/a");
+    assert_string_equal(l[0].origins, "");
+    assert_string_equal(l[1].path, "/b");
+    assert_string_equal(l[2].path, "*");
+    assert_string_equal(l[1].origins, "https://a.example, null");
+    config_fini(&config);
+    file_bad("websocket: {path: a}\n",
+             ":1: key \"websocket.path\": expected a path that begins with "
+             "a slash, as it stands in URLs, or *, got \"a\"");
+    file_bad("listeners:\n  - {protocol: ws, address: ':1', origins: x}\n",
+             ":2: key \"listeners.origins\": expected origins as https://host:port, or null, with "
+             "commas between them, got \"x\"");
+
+    file_bad("listeners:\n  - protocol: mqtt\n",
+             ": listeners: entry 1: expected a protocol and an address");
+    file_bad(
+        "listeners:\n  - protocol: mqtt\n    address: 1.2.3.4:1\n  - protocol: http\n    address: 1.2.3.4:1\n",
+        ":4: key \"listeners.protocol\": expected mqtt, mqtts, ws or wss, got \"http\"");
+    file_bad("listeners:\n  - protocol: mqtt\n    adress: 1.2.3.4:1\n",
+             ":3: unknown key \"listeners.adress\"");
+    file_bad("listeners: 1\n", ":1: key \"listeners\": expected a list, got a plain value");
+    BAD("--http: expected host:port or off, got \"unix:/x\"", "--http", "unix:/x");
+}
+
+/* What is named on the command line is all that is opened of the four, whatever the file says of the others. */
+static void test_bridges(void **state)
+{
+    (void)state;
+    file_good(
+        "bridges:\n"
+        "  - name: plant\n"
+        "    address: a.example:8883, [::1]:1883\n"
+        "    protocol: mqtts\n"
+        "    version: 3.1.1\n"
+        "    keepalive: 5s\n"
+        "    topics:\n"
+        "      - {topic: a/#, direction: both, qos: 2, local_prefix: l/, remote_prefix: 'r/'}\n"
+        "      - topic: '#'\n"
+        "  - {name: b, address: '1.2.3.4:1'}\n");
+    const struct bridge_settings *b = config.bridges;
+    assert_int_equal(config.bridge_count, 2);
+    assert_string_equal(b->address, "a.example:8883, [::1]:1883");
+    assert_int_equal(b->protocol, BRIDGE_MQTTS);
+    assert_int_equal(b->version, BRIDGE_V311);
+    assert_int_equal(b->keepalive_ms, 5000);
+    assert_int_equal(b->topic_count, 2);
+    assert_string_equal(b->topics[0].topic, "a/#");
+    assert_int_equal(b->topics[0].direction, BRIDGE_BOTH);
+    assert_int_equal(b->topics[0].qos, 2);
+    assert_string_equal(b->topics[0].local_prefix, "l/");
+    assert_string_equal(b->topics[1].topic, "#");
+    assert_string_equal(b->topics[1].remote_prefix, "");
+    b++;
+    assert_int_equal(b->version, BRIDGE_V5);
+    assert_int_equal(b->session_expiry_ms, 86400000);
+    assert_int_equal(b->retry_min_ms, 1000);
+    assert_int_equal(b->retry_max_ms, 60000);
+    assert_int_equal(b->max_inflight, 100);
+    assert_true(b->verify && b->notifications && !b->notifications_local_only && !b->clean_start);
+    assert_string_equal(b->client_id, "");
+    assert_int_equal(b->topic_count, 0);
+    assert_true(config_same_bridges(&config, &config));
+    config_fini(&config);
+    file_bad("bridges:\n  - {name: a, address: '1.2.3.4:1', retry_min: 2s, retry_max: 1s}\n",
+             ":2: key \"bridges.retry_max\": expected not less than retry_min, got \"1s\"");
+    file_bad("bridges:\n  - {name: a, address: '1.2.3.4:1'}\n  - name: b\n    address: x\n",
+             ":4: key \"bridges.address\": expected host:port, or several with commas, got \"x\"");
+    file_bad(
+        "bridges:\n  - name: a\n    address: h:1\n    topics:\n      - topic: a\n"
+        "  - name: b\n    address: h:1\n    topics:\n      - topic: a\n      - topic: b+\n",
+        ":10: key \"bridges.topics.topic\": expected a topic filter behind each prefix, got \"b+\"");
+    file_bad("bridges:\n  - name: a\n    topics: x\n",
+             ":3: key \"bridges.topics\": expected a list, got a plain value");
+}
+
+static void test_named_listeners(void **state)
+{
+    (void)state;
+    write_file("mqtts: ':8883'\ntls: {certificate: a, key: b}\n"
+               "listeners:\n  - {protocol: mqtt, address: ':1'}\n");
+    assert_int_equal(LOAD("--config", file, "--ws", ":2"), 0);
+    assert_int_equal(config.listener_count, 2); /* entries are not named there */
+    assert_int_equal(config.listeners[1].protocol, PROTOCOL_WS);
+    assert_null(config.mqtt);
+    assert_null(config.mqtts);
+    config_fini(&config);
+    assert_int_equal(LOAD("--mqtt", "off"), 0);
+    assert_int_equal(config.listener_count, 0);
+    config_fini(&config);
+}
+
 /* The sample, with every key commented in, is what the defaults are. */
 static void test_sample(void **state)
 {
@@ -330,6 +456,73 @@ static void test_documented(void **state)
     free(text);
 }
 
+/* The row of that name in what a merge said. */
+static const struct config_change *change(const struct config_change *all, size_t n,
+                                          const char *name)
+{
+    size_t i = 0;
+    while (i < n && strcmp(all[i].name, name) != 0) {
+        i++;
+    }
+    assert_true(i < n);
+    return &all[i];
+}
+
+static void test_merge(void **state)
+{
+    (void)state;
+    struct config now, next;
+    static struct config_change all[CONFIG_CHANGES_MAX];
+    file_good("log_level: info\nmqtt: off\nmax_packet_size: 2MiB\ndurability: fsync\n"
+              "response_information: a\nloops: 1\n");
+    now = config;
+    file_good("log_level: debug\nmqtt: 127.0.0.1:9\nmax_packet_size: 3000\ndurability: none\n"
+              "response_information: b\nloops: 1\ntrace:\n  enabled: off\n  retention: 8d\n");
+    next = config;
+    size_t n = config_merge(&next, &now, all);
+    assert_int_equal(n, 7);
+    assert_string_equal(change(all, n, "log_level")->to, "debug");
+    assert_true(change(all, n, "log_level")->live);
+    assert_string_equal(next.log_level, "debug");
+    assert_string_equal(change(all, n, "max_packet_size")->from, "2 MiB");
+    assert_string_equal(change(all, n, "max_packet_size")->to, "3000 B");
+    assert_int_equal(next.max_packet_size, 3000);
+    assert_string_equal(next.response_information, "b");
+    assert_string_equal(change(all, n, "trace.retention")->to, "8d");
+    assert_int_equal(next.trace_retention_ms, UINT64_C(8) * 86400000);
+    /* what needs a restart is told, and stays */
+    assert_false(change(all, n, "mqtt")->live);
+    assert_string_equal(change(all, n, "mqtt")->from, "off");
+    assert_string_equal(change(all, n, "mqtt")->to, "127.0.0.1:9");
+    assert_null(next.mqtt);
+    assert_string_equal(change(all, n, "durability")->from, "fsync");
+    assert_string_equal(change(all, n, "durability")->to, "none");
+    assert_int_equal(next.durability, DURABILITY_FSYNC);
+    assert_string_equal(change(all, n, "trace.enabled")->to, "off");
+    assert_true(next.trace);
+    config_fini(&now); /* shares nothing with the other */
+    assert_string_equal(next.log_level, "debug");
+    config_fini(&next);
+}
+
+static void test_merge_takes_texts_back(void **state)
+{
+    (void)state;
+    struct config now, next;
+    static struct config_change all[CONFIG_CHANGES_MAX];
+    file_good("region: one\n");
+    now = config;
+    file_good("region: two\n");
+    next = config;
+    assert_int_equal(config_merge(&next, &now, all), 1);
+    config_fini(&now);
+    assert_string_equal(next.region, "one");
+    file_good("region: one\n");
+    assert_int_equal(config_merge(&config, &next, all), 0);
+    config_fini(&next);
+    config_fini(&config);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -356,9 +549,14 @@ int main(void)
         cmocka_unit_test(test_file_errors),
         cmocka_unit_test(test_broken_yaml),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_bridges),
+        cmocka_unit_test(test_named_listeners),
         cmocka_unit_test(test_sample),
         cmocka_unit_test(test_packaged_sample),
         cmocka_unit_test(test_documented),
+        cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_merge_takes_texts_back),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -133,6 +133,14 @@ void auth_identity_unref(struct auth_identity *id)
     }
 }
 
+static struct auth_identity *identity_new(struct slice user);
+
+struct auth_identity *auth_identity_own(struct auth *a)
+{
+    (void)a;
+    return identity_new(slice_str(""));
+}
+
 uint64_t auth_identity_version(const struct auth_identity *id)
 {
     return id->version;
@@ -153,6 +161,12 @@ enum auth_on_denied auth_identity_on_denied(const struct auth_identity *id)
 {
     (void)id;
     return fake_auth.on_denied;
+}
+
+enum auth_subscriptions auth_identity_subscriptions(const struct auth_identity *id)
+{
+    (void)id;
+    return fake_auth.subscriptions;
 }
 
 int auth_identity_refresh(struct auth *a, struct auth_identity **id)
@@ -178,6 +192,13 @@ static struct auth_identity *identity_new(struct slice user)
     return id;
 }
 
+struct auth_identity *auth_identity_of(struct auth *a, struct slice instance, struct slice user)
+{
+    (void)a;
+    (void)instance;
+    return fake_auth.revoked ? NULL : identity_new(user);
+}
+
 void auth_check(struct auth *a, const struct auth_request *rq, struct auth_result *out)
 {
     (void)a;
@@ -188,6 +209,7 @@ void auth_check(struct auth *a, const struct auth_request *rq, struct auth_resul
     }
     out->cause = (enum cause)fake_auth.refuse;
     out->connack = 5;
+    out->reason = 0x87;
     (void)snprintf(out->rule, sizeof out->rule, "refused by the script");
 }
 
@@ -200,15 +222,73 @@ bool auth_check_fast(struct auth *a, const struct auth_request *rq, struct auth_
     return true;
 }
 
-bool auth_allows(const struct auth_identity *id, enum auth_action action, struct slice topic,
-                 struct auth_decision *out)
+struct auth_exchange {
+    struct auth_request rq;
+};
+
+struct auth_exchange *auth_exchange_new(struct auth *a, struct slice method,
+                                        const struct auth_request *rq, struct auth_result *out)
 {
-    (void)id;
-    (void)action;
-    *out = (struct auth_decision){.allowed = true};
-    if (fake_auth.deny != NULL && slice_has_prefix(topic, slice_str(fake_auth.deny))) {
-        out->allowed = false;
-        (void)snprintf(out->rule, sizeof out->rule, "deny %s#", fake_auth.deny);
+    (void)a;
+    (void)rq;
+    if (!slice_eq(method, slice_str("TEST"))) {
+        *out = (struct auth_result){.cause = CAUSE_AUTH_METHOD, .connack = 5, .reason = 0x8c};
+        return NULL;
     }
-    return out->allowed;
+    fake_auth.exchanges++;
+    return mem_new(1, sizeof(struct auth_exchange));
+}
+
+struct slice auth_exchange_user(const struct auth_exchange *x)
+{
+    (void)x;
+    return slice_str("exchanged");
+}
+
+void auth_exchange_free(struct auth_exchange *x)
+{
+    fake_auth.exchanges -= x != NULL;
+    free(x);
+}
+
+enum auth_step auth_exchange_step(struct auth_exchange *x, struct slice data, struct slice *answer,
+                                  struct auth_result *out)
+{
+    (void)x;
+    *answer = slice_make(NULL, 0);
+    if (slice_eq(data, slice_str("hello"))) {
+        *answer = slice_str("who?");
+        return AUTH_STEP_CONTINUE;
+    }
+    if (slice_eq(data, slice_str("me")) || slice_eq(data, slice_str("another"))) {
+        *out = (struct auth_result){.ok = true, .identity = identity_new(data)};
+        *answer = slice_str("yes");
+        return AUTH_STEP_OK;
+    }
+    *out = (struct auth_result){.cause = CAUSE_AUTH_BAD_PASSWORD, .connack = 5, .reason = 0x87};
+    return AUTH_STEP_FAILED;
+}
+
+/* "#" would show what is secret, too. */
+static bool is_secret(const struct auth_identity *id, enum auth_action action, struct slice topic)
+{
+    return action == AUTH_SUBSCRIBE && id->user_len > 0 && fake_auth.secret != NULL &&
+           (slice_eq(topic, slice_str("#")) ||
+            slice_has_prefix(topic, slice_str(fake_auth.secret)));
+}
+
+bool auth_allows(const struct auth_identity *id, struct slice client_id, enum auth_action action,
+                 struct slice topic, struct auth_decision *out)
+{
+    (void)client_id;
+    bool denied = fake_auth.deny != NULL && slice_has_prefix(topic, slice_str(fake_auth.deny));
+    bool allowed = !denied && !is_secret(id, action, topic);
+    if (out != NULL) {
+        *out = (struct auth_decision){.allowed = allowed};
+    }
+    if (out != NULL && !allowed) {
+        (void)snprintf(out->rule, sizeof out->rule, "deny %s#",
+                       denied ? fake_auth.deny : fake_auth.secret);
+    }
+    return allowed;
 }

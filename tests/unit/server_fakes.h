@@ -36,7 +36,12 @@ struct fake_auth {
     int refuse;       /* enum cause, 0: let in */
     const char *deny; /* topics and filters that begin so are denied; NULL: none */
     bool revoked;     /* the user is gone at the next refresh */
+    unsigned
+        exchanges; /* of the method "TEST", alive: "hello" is answered by "who?", "me" ends it with "yes", else no */
     enum auth_on_denied on_denied;
+    enum auth_subscriptions subscriptions;
+    const char
+        *secret; /* topics that begin so may not be read by those with a user name; NULL: none */
     uint64_t version;
     unsigned identities; /* alive */
 };

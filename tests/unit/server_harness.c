@@ -105,6 +105,24 @@ static bool all_quiet(const struct harness *h)
     return quiet;
 }
 
+/* What is counted of the queues is what is in them. */
+static void check_queues(const struct worker *w)
+{
+    struct queue_size all = {0};
+    for (uint64_t i = 0; i <= w->sessions.mask; i++) {
+        const struct session *s = w->sessions.slot[i];
+        if (s != NULL && s->hash != 0) { /* no tombstone */
+            struct queue_size q = queue_size(s);
+            all.messages += q.messages;
+            all.inflight += q.inflight;
+            all.bytes += q.bytes;
+        }
+    }
+    assert(all.messages == atomic_load(&w->count.queued));
+    assert(all.inflight == atomic_load(&w->count.inflight));
+    assert(all.bytes == atomic_load(&w->count.queued_bytes));
+}
+
 static void stop(struct harness *h)
 {
     struct server *s = h->server;
@@ -124,6 +142,7 @@ static void stop(struct harness *h)
         assert(fake_loop_stopped(s->workers[i]->loop));
         assert(atomic_load(&s->workers[i]->count.connections) == 0);
         assert(atomic_load(&s->workers[i]->count.clients) == 0);
+        check_queues(s->workers[i]);
     }
     (void)pthread_mutex_destroy(&s->pool.lock);
     (void)pthread_cond_destroy(&s->pool.wanted);
@@ -201,6 +220,9 @@ void h_settle(struct harness *h)
         for (unsigned i = 0; i < h->server->worker_count; i++) {
             more |= round_of(h, i);
         }
+        for (unsigned i = 0; i < h->server->worker_count; i++) {
+            more |= fake_loop_is_rung(h->server->workers[i]->loop); /* by one behind it */
+        }
         assert(h->idle_rounds < IDLE_ROUNDS_MAX); /* a loop that never sleeps */
     }
 }
@@ -237,6 +259,7 @@ struct client *h_open(struct harness *h, unsigned worker)
     struct stream stream;
     assert(h->client_count < CLIENTS_MAX);
     c->fd = FD_BASE + (int)h->client_count;
+    c->version = MQTT_V311;
     in->sin_family = AF_INET;
     in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     in->sin_port = htons((uint16_t)(40000 + h->client_count));
@@ -339,9 +362,30 @@ struct mqtt_connect h_connect_of(const char *client_id, bool clean)
         .version = MQTT_V311, .level = 4, .clean_start = clean, .client_id = slice_str(client_id)};
 }
 
+struct mqtt_connect h_connect5_of(const char *client_id, bool clean, uint32_t session_expiry)
+{
+    struct mqtt_connect p = h_connect_of(client_id, clean);
+    p.version = MQTT_V5;
+    p.level = 5;
+    if (session_expiry != 0) {
+        p.props.present = UINT64_C(1) << MQTT_PROP_SESSION_EXPIRY;
+        p.props.session_expiry = session_expiry;
+    }
+    return p;
+}
+
+struct client *h_connecting(struct harness *h, const struct mqtt_connect *p)
+{
+    struct client *c = h_open(h, 0);
+    h_send_connect(h, c, p);
+    h_settle(h);
+    return c;
+}
+
 void h_send_connect(struct harness *h, struct client *c, const struct mqtt_connect *p)
 {
     struct buf b = {0};
+    c->version = p->version;
     mqtt_encode_connect(&b, p);
     feed_buf(h, c, &b);
 }
@@ -351,7 +395,7 @@ void h_send_subscribe(struct harness *h, struct client *c, uint16_t id, const ch
 {
     struct buf b = {0};
     const struct mqtt_sub sub = {.filter = slice_str(filter), .qos = qos};
-    mqtt_encode_subscribe(&b, MQTT_V311, id, &sub, 1, NULL);
+    mqtt_encode_subscribe(&b, c->version, id, &sub, 1, NULL);
     feed_buf(h, c, &b);
 }
 
@@ -361,14 +405,30 @@ void h_send_publish(struct harness *h, struct client *c, const char *topic, cons
     struct buf b = {0};
     const struct mqtt_publish p = {
         .topic = slice_str(topic), .payload = slice_str(payload), .qos = qos, .packet_id = id};
-    mqtt_encode_publish(&b, MQTT_V311, &p);
+    mqtt_encode_publish(&b, c->version, &p);
     feed_buf(h, c, &b);
 }
 
 void h_send_ack(struct harness *h, struct client *c, enum mqtt_type type, uint16_t id)
 {
     struct buf b = {0};
-    mqtt_encode_ack(&b, MQTT_V311, type, id, 0);
+    mqtt_encode_ack(&b, c->version, type, id, 0);
+    feed_buf(h, c, &b);
+}
+
+void h_send_disconnect5(struct harness *h, struct client *c, uint8_t reason,
+                        const struct mqtt_props *props)
+{
+    struct buf b = {0};
+    mqtt_encode_disconnect(&b, reason, props);
+    feed_buf(h, c, &b);
+}
+
+void h_send_auth(struct harness *h, struct client *c, uint8_t reason,
+                 const struct mqtt_props *props)
+{
+    struct buf b = {0};
+    mqtt_encode_auth(&b, reason, props);
     feed_buf(h, c, &b);
 }
 

@@ -23,6 +23,7 @@ struct client {
     size_t shown; /* bytes of the output that h_says() has told */
     size_t read_seen;
     int fd;
+    enum mqtt_version version; /* that it speaks: of its last CONNECT */
 };
 
 struct harness {
@@ -63,7 +64,9 @@ void h_feed(struct harness *h, struct client *c, struct slice bytes);
 void h_end(struct harness *h, struct client *c, int err);
 /* The kernel takes `bytes` more, then it is full; SIZE_MAX: any number. */
 void h_write_room(struct harness *h, struct client *c, size_t bytes);
-/* What was written since the last call: "CONNACK 0; PUBLISH a/b=hello q1 #1". */
+/* What was written since the last call: "CONNACK 0; PUBLISH a/b=hello q1 #1". Reason codes of MQTT 5 are hexadecimal,
+ * properties stand in braces: "CONNACK 0x0 {keepalive=5}; DISCONNECT 0x8e". Reason strings, and what every CONNACK says of
+ * the configuration, are left out. */
 const char *h_says(struct harness *h, struct client *c);
 /* The records since the last call: "connect dev accepted.new; close dev peer.fin". */
 const char *h_records(struct harness *h);
@@ -74,6 +77,8 @@ uint64_t h_evidence(const struct record *r, enum evidence_key k);
 
 /* ---- packets of clients ---- */
 struct mqtt_connect h_connect_of(const char *client_id, bool clean);
+/* MQTT 5; to be given properties. */
+struct mqtt_connect h_connect5_of(const char *client_id, bool clean, uint32_t session_expiry);
 void h_send_connect(struct harness *h, struct client *c, const struct mqtt_connect *p);
 void h_send_subscribe(struct harness *h, struct client *c, uint16_t id, const char *filter,
                       uint8_t qos);
@@ -82,6 +87,13 @@ void h_send_publish(struct harness *h, struct client *c, const char *topic, cons
 void h_send_ack(struct harness *h, struct client *c, enum mqtt_type type, uint16_t id);
 void h_send_pingreq(struct harness *h, struct client *c);
 void h_send_disconnect(struct harness *h, struct client *c);
+/* MQTT 5; props may be NULL. */
+void h_send_disconnect5(struct harness *h, struct client *c, uint8_t reason,
+                        const struct mqtt_props *props);
+void h_send_auth(struct harness *h, struct client *c, uint8_t reason,
+                 const struct mqtt_props *props);
+/* Opens, sends that CONNECT and settles. */
+struct client *h_connecting(struct harness *h, const struct mqtt_connect *p);
 /* Opens, connects and settles; the CONNACK is asserted and told. */
 struct client *h_connected(struct harness *h, const char *client_id, bool clean);
 /* The same, subscribed with one filter. Commits must not be held for a durable session. */

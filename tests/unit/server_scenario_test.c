@@ -145,6 +145,68 @@ static void nobody_expires_unread_while_reading_waits(void **state)
     SAYS(c, "PINGRESP");
 }
 
+static void waiting_for_the_rate_extends_the_deadline(void **state)
+{
+    static const char text[] =
+        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234";
+    (void)state;
+    h.config.max_publish_bytes_rate = 10;
+    h_start(&h, 1);
+    struct client *c = with_keepalive("dev", 2);
+    h_send_publish(&h, c, "t", text, 0, 0); /* 90 bytes: nine seconds' worth */
+    h_send_publish(&h, c, "t", "x", 1, 7);
+    h_settle(&h);
+    SAYS(c, "");
+    h_pass(&h, 7900);
+    SAYS(c, "");
+    RECORDS("");
+    h_pass(&h, 300);
+    SAYS(c, "PUBACK 7");
+    h_pass(&h, 2900); /* the second one, too, was a little over it */
+    RECORDS("");
+    h_pass(&h, 1500);
+    RECORDS("close dev keepalive.expired");
+}
+
+static void a_slow_consumer(void **state)
+{
+    (void)state;
+    h.config.slow_consumer_timeout_ms = 20000;
+    h_start(&h, 1);
+    struct client *c = h_subscribed(&h, "dev", true, "t", 0);
+    struct client *pub = h_connected(&h, "pub", true);
+    (void)h_records(&h);
+    h_write_room(&h, c, 3);
+    h_send_publish(&h, pub, "t", "x", 0, 0);
+    h_pass(&h, 15000);
+    h_send_pingreq(&h, c); /* it lives */
+    h_write_room(&h, c, 1);
+    h_pass(&h, 19000);
+    RECORDS("");
+    h_pass(&h, 11000);
+    RECORDS("close dev limit.slow_consumer");
+    const struct record *r = h_record(CAUSE_LIMIT_SLOW_CONSUMER);
+    assert_in_range(h_evidence(r, EV_STALLED_MS), 20000, 26000);
+    assert_int_equal(h_evidence(r, EV_UNSENT_BYTES), 4); /* of PUBLISH 2, PINGRESP 2 */
+    assert_true(c->mem.closed);
+}
+
+static void output_that_waits_for_no_time(void **state)
+{
+    (void)state;
+    h_start(&h, 1); /* slow_consumer_timeout: 0 */
+    struct client *c = h_subscribed(&h, "dev", true, "t", 0);
+    struct client *pub = h_connected(&h, "pub", true);
+    (void)h_records(&h);
+    h_write_room(&h, c, 0);
+    h_send_publish(&h, pub, "t", "x", 0, 0);
+    h_pass(&h, 3600000);
+    RECORDS("");
+    h_write_room(&h, c, SIZE_MAX);
+    h_settle(&h);
+    SAYS(c, "PUBLISH t=x");
+}
+
 static void a_handshake_has_its_time(void **state)
 {
     (void)state;
@@ -653,7 +715,7 @@ static void wills(void **state)
     assert_int_equal(h_evidence(h_record(CAUSE_PEER_FIN), EV_WILL_SENT), 1);
     struct server_stats st;
     server_stats(h.server, &st);
-    assert_int_equal(st.messages_sent, 1); /* not to the client that is gone */
+    assert_int_equal(st.n.packets_out[MQTT_PUBLISH], 1); /* not to the client that is gone */
     struct client *polite = h_open(&h, 0);
     h_send_connect(&h, polite, &p);
     h_send_disconnect(&h, polite);
@@ -713,6 +775,9 @@ int main(void)
         TEST(our_own_stall_extends_the_deadline),
         TEST(a_pause_of_reading_extends_the_deadline),
         TEST(nobody_expires_unread_while_reading_waits),
+        TEST(waiting_for_the_rate_extends_the_deadline),
+        TEST(a_slow_consumer),
+        TEST(output_that_waits_for_no_time),
         TEST(a_handshake_has_its_time),
         TEST(disconnect_is_disconnect),
         TEST(a_disconnect_that_raced_our_write),

@@ -48,10 +48,10 @@ static inline void fx_init(struct fx *f, unsigned loops, uint64_t memory_bytes)
                                     .ring_dir = f->dir,
                                     .memory_bytes = memory_bytes,
                                     .commit_interval_ms = 2,
-                                    .fsync_interval_ms = 200,
-                                    .retention_ms = UINT64_C(7) * 86400 * 1000,
-                                    .fleet_retention_ms = UINT64_C(86400) * 1000,
-                                    .max_range_ms = UINT64_C(36600) * 86400 * 1000};
+                                    .limits.fsync_interval_ms = 200,
+                                    .limits.retention_ms = UINT64_C(7) * 86400 * 1000,
+                                    .limits.fleet_retention_ms = UINT64_C(86400) * 1000,
+                                    .limits.max_range_ms = UINT64_C(36600) * 86400 * 1000};
 }
 
 static inline void fx_open(struct fx *f)

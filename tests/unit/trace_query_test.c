@@ -152,7 +152,7 @@ static void random_queries(int n)
         q.end_us = q.begin_us + rnd(span);
         if (i % 4 == 0) {
             q.begin_us = 0;
-            q.end_us = fx.opt.max_range_ms * 1000;
+            q.end_us = fx.opt.limits.max_range_ms * 1000;
         }
         q.ascending = rnd(2) == 0;
         q.limit = (uint32_t)(1 + rnd(fleet ? 1000 : 90));
@@ -244,6 +244,10 @@ static void test_random(void **state)
     for (int d = 0; d < DEVICES; d++) {
         (void)snprintf(devices[d].name, sizeof devices[d].name, "GID_%c@@@dev%d",
                        d % 3 == 0 ? 'b' : 'a', d);
+        if (d % 4 == 1) { /* names that begin alike, and end there */
+            (void)snprintf(devices[d].name, sizeof devices[d].name, "GID_a@@@dev1%.*s", d,
+                           "xxxxxxxxxxxxxxxxxxxxxxxx");
+        }
     }
     for (int i = 0; i < EVENTS; i++) {
         random_event();
@@ -281,7 +285,7 @@ static void test_range_and_open(void **state)
 {
     (void)state;
     fx_init(&fx, 1, 1 << 20);
-    fx.opt.max_range_ms = 86400000;
+    fx.opt.limits.max_range_ms = 86400000;
     fx_open(&fx);
     uint64_t t0 = clock_wall_us() - UINT64_C(20) * 3600 * 1000000;
     struct ev e = {.client = "d", .channel = 7, .time_us = t0, .cause = CAUSE_ACCEPTED_NEW};
@@ -338,11 +342,44 @@ static void test_range_and_open(void **state)
     fx_fini(&fx);
 }
 
+/* A quiet fleet: every commit holds one record, so blocks are as small as can be. */
+static void test_fleet_of_lonely_records(void **state)
+{
+    (void)state;
+    enum { RECORDS = 200, MINUTE = 60000000 };
+    fx_init(&fx, 1, 1 << 20);
+    fx_open(&fx);
+    uint64_t t0 = clock_wall_us() - UINT64_C(4) * 3600 * 1000000;
+    for (unsigned i = 0; i < RECORDS; i++) {
+        struct ev e = {.client = "d",
+                       .channel = i + 1,
+                       .time_us = t0 + (uint64_t)i * MINUTE,
+                       .cause = CAUSE_ACCEPTED_NEW};
+        fx_emit(&fx, 0, &e);
+        fx_settle(&fx);
+    }
+    for (unsigned n = 1; n < RECORDS; n++) {
+        struct trace_query q = fx_query("");
+        struct trace_page p;
+        q.begin_us = t0;
+        q.end_us = t0 + (uint64_t)n * MINUTE;
+        q.limit = RECORDS;
+        for (int ascending = 0; ascending < 2; ascending++) {
+            q.ascending = ascending == 1;
+            assert_int_equal(trace_query(fx.trace, &q, &p), 0);
+            assert_int_equal(p.count, n);
+            trace_page_fini(&p);
+        }
+    }
+    fx_fini(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_range_and_open),
+        cmocka_unit_test(test_fleet_of_lonely_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static uint64_t history(void)
 {
     struct trace_query q = fx_query("d");
     q.begin_us = 0;
-    q.end_us = fx.opt.max_range_ms * 1000;
+    q.end_us = fx.opt.limits.max_range_ms * 1000;
     struct trace_page p;
     assert_int_equal(trace_query(fx.trace, &q, &p), 0);
     uint64_t n = p.total;
@@ -138,7 +138,7 @@ static void test_by_size(void **state)
     make_days(4);
     fx.trace->maintain.retention = (struct retention){0};
     atomic_store(&fx.trace->maintain.clock_stepped, false);
-    fx.trace->opt.retention_bytes = 1;
+    atomic_store(&fx.trace->limits.retention_bytes, 1);
     uint64_t mono = trace_mono_ms() + 2 * HOUR_MS;
     step(clock_wall_us(), mono);
     assert_int_equal(fx.trace->shared.segment_n, 3);

@@ -20,6 +20,7 @@ export interface InstanceSettings {
   client_id: "any" | "grouped";
   topics: "open" | "declared";
   on_denied: "close" | "refuse";
+  subscriptions: "covered" | "filtered";
   allow_anonymous: boolean;
 }
 

@@ -29,6 +29,7 @@ const SETTING_LABELS: Record<string, string> = {
   client_id: "Client IDs",
   topics: "Topics",
   on_denied: "Denied publish or subscribe",
+  subscriptions: "Subscriptions",
   allow_anonymous: "Anonymous clients",
 };
 
@@ -39,6 +40,8 @@ const SETTING_VALUES: Record<string, string> = {
   "topics=declared": "declared: the first level must be created first",
   "on_denied=close": "close: the connection is closed",
   "on_denied=refuse": "refuse: answered with a reason code, the connection stays",
+  "subscriptions=covered": "covered: permissions must cover the filter",
+  "subscriptions=filtered": "filtered: all are granted, messages that may not be read are passed over",
   "allow_anonymous=true": "allowed",
   "allow_anonymous=false": "refused",
 };

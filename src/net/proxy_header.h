@@ -1,0 +1,19 @@
+/* The header of the PROXY protocol, versions 1 (text) and 2 (binary): where a connection really comes from. Pure. */
+#ifndef TMQ_NET_PROXY_HEADER_H
+#define TMQ_NET_PROXY_HEADER_H
+
+#include "base/slice.h"
+#include "net/addr.h"
+
+enum { PROXY_HEADER_MAX = 4096, PROXY_WHY_MAX = 160 };
+
+struct proxy_header {
+    bool known; /* it names a client; false: LOCAL (a health check), UNKNOWN */
+    union addr_ip client;
+    char why[PROXY_WHY_MAX]; /* of a bad one: what was expected; printable */
+};
+
+/* The header at the start of `in`: its bytes, 0 when more are needed, -1 when it is none or a bad one. */
+long proxy_header_parse(struct slice in, struct proxy_header *out);
+
+#endif
