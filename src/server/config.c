@@ -206,14 +206,7 @@ static void inherit(const struct config *c, struct config_listener *l)
         }
         const struct option_row *own = config_row_by_key(row->fallback);
         assert(own != NULL && own->type == row->type);
-        const void *from = (const char *)c + own->offset;
-        void *to = (char *)l + row->offset;
-        if (row->type <= OPTION_LEVEL) {
-            char *const *text = from;
-            *(char **)to = mem_strndup(*text, strlen(*text));
-        } else {
-            memcpy(to, from, config_value_bytes(row));
-        }
+        config_copy((char *)l + row->offset, (const char *)c + own->offset, row);
     }
 }
 

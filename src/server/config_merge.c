@@ -6,26 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "server/config_priv.h"
 
 static_assert((int)CONFIG_ROWS < (int)CONFIG_CHANGES_MAX, "room for a change of every option");
-
-/* `next` gets its own copy of the value that `now` has. */
-static void take_back(struct config *next, const struct config *now, const struct option_row *row)
-{
-    char *to = (char *)next + row->offset;
-    const char *from = (const char *)now + row->offset;
-    if (row->type <= OPTION_LEVEL) {
-        const char *text;
-        memcpy(&text, from, sizeof text);
-        char *copy = text == NULL ? NULL : mem_strndup(text, strlen(text));
-        config_drop(next, row);
-        memcpy(to, &copy, sizeof copy);
-    } else {
-        memcpy(to, from, config_value_bytes(row));
-    }
-}
 
 size_t config_merge(struct config *next, const struct config *now, struct config_change *out)
 {
@@ -40,7 +23,7 @@ size_t config_merge(struct config *next, const struct config *now, struct config
         config_text(now, row, c->from, sizeof c->from);
         config_text(next, row, c->to, sizeof c->to);
         if (!row->live) {
-            take_back(next, now, row);
+            config_copy((char *)next + row->offset, (const char *)now + row->offset, row);
         }
     }
     return n;

@@ -16,7 +16,7 @@ enum option_type {
     OPTION_NETWORKS,        /* char *, a list of networks */
     OPTION_NAME,            /* char *, of letters, digits, _ . and - */
     OPTION_REMOTE,          /* char *, host:port, several with commas */
-    OPTION_LEVEL,           /* char *, a word of its list; the last of those that hold a text */
+    OPTION_LEVEL,           /* char *, a word of its list */
     OPTION_FLAG,            /* bool; on the command line without a value, too */
     OPTION_SWITCH,          /* bool */
     OPTION_COUNT,           /* uint64_t */
@@ -91,6 +91,9 @@ void config_drop(void *c, const struct option_row *row);
 /* The value as it could be written, cut to `size`; "off" for a text that is NULL. `c` is the struct that the row is of. */
 void config_text(const void *c, const struct option_row *row, char *out, size_t size);
 size_t config_value_bytes(const struct option_row *row);
+bool config_holds_text(const struct option_row *row);
+/* The value at `from` to the one at `to`, both of the row's type; a text is copied, the one that was there freed. */
+void config_copy(void *to, const void *from, const struct option_row *row);
 bool config_same(const void *a, const void *b, const struct option_row *row);
 /* "a size between 64 B and 256 MiB". */
 void config_expected(const struct option_row *row, char out[CONFIG_EXPECTED_MAX]);

@@ -30,33 +30,7 @@ static const struct unit ms_units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60
                                        {"ms", 1},       {"", 1},        {NULL, 0}};
 static const struct unit count_units[] = {{"", 1}, {NULL, 0}};
 
-/* The words of a type that has some, in the order of its enum. */
-static const char *word_list(enum option_type type)
-{
-    static const char *const words[OPTION_TYPES] = {
-        [OPTION_LEVEL] = "debug|info|warn|error",
-        [OPTION_DURABILITY] = "fsync|os|none",
-        [OPTION_PROTOCOL] = "mqtt|mqtts|ws|wss",
-        [OPTION_TLS_CLIENT] = "none|optional|required",
-        [OPTION_TLS_USERNAME] = "none|cn|dns|email|uri",
-        [OPTION_TLS_VERSION] = "1.2|1.3",
-        [OPTION_ON_RATE] = "wait|close",
-        [OPTION_BRIDGE_PROTOCOL] = "mqtt|mqtts",
-        [OPTION_BRIDGE_VERSION] = "3.1|3.1.1|5",
-        [OPTION_DIRECTION] = "out|in|both",
-    };
-    assert(words[type] != NULL);
-    return words[type];
-}
-
-/* The units of a number's type; NULL for what is no number. */
-static const struct unit *units_of(enum option_type type)
-{
-    return type == OPTION_COUNT      ? count_units
-           : type == OPTION_SIZE     ? size_units
-           : type == OPTION_DURATION ? ms_units
-                                     : NULL;
-}
+#define LEVELS "debug|info|warn|error"
 
 static int parse_number(const char *text, const struct unit *u, uint64_t *out)
 {
@@ -93,10 +67,10 @@ static int parse_bool(const char *text, bool *out)
     return -1;
 }
 
-/* The word's index in its type's list, or -1. */
-static int parse_word(const char *text, enum option_type type)
+/* The word's index in the list "a|b|c", or -1. */
+static int parse_word(const char *text, const char *list)
 {
-    const char *at = word_list(type);
+    const char *at = list;
     size_t n = strlen(text);
     for (int i = 0; *at != '\0'; i++) {
         size_t word = strcspn(at, "|");
@@ -108,34 +82,24 @@ static int parse_word(const char *text, enum option_type type)
     return -1;
 }
 
-static int set_text(char **at, const char *text)
+/* ---- texts: whether it is one of the kind ---- */
+
+static bool any_text(const char *text)
 {
-    free(*at);
-    *at = text == NULL ? NULL : mem_strndup(text, strlen(text));
-    return 0;
+    (void)text;
+    return true;
 }
 
-static int set_address(char **at, const char *text, bool path)
+static bool is_listen(const char *text)
 {
     struct sockaddr_storage addr;
     socklen_t len;
-    if (strcmp(text, "off") == 0) {
-        return set_text(at, NULL);
-    }
-    if (!path && strncmp(text, "unix:", strlen("unix:")) == 0) {
-        return -1;
-    }
-    return addr_parse(text, &addr, &len) == 0 ? set_text(at, text) : -1;
+    return strcmp(text, "off") == 0 || addr_parse(text, &addr, &len) == 0;
 }
 
-static int set_networks(char **at, const char *text)
+static bool is_address(const char *text)
 {
-    struct addr_nets nets;
-    if (addr_nets_parse(text, &nets) != 0) {
-        return -1;
-    }
-    addr_nets_fini(&nets);
-    return set_text(at, text);
+    return strncmp(text, "unix:", strlen("unix:")) != 0 && is_listen(text);
 }
 
 /* As it stands in requests: nothing that would have to be encoded, no query. "*" is any. */
@@ -146,40 +110,161 @@ static bool is_path(const char *text)
     return strcmp(text, "*") == 0 || (text[0] == '/' && text[n] == '\0');
 }
 
-static int set_name(char **at, const char *text)
+static bool is_networks(const char *text)
+{
+    struct addr_nets nets;
+    if (addr_nets_parse(text, &nets) != 0) {
+        return false;
+    }
+    addr_nets_fini(&nets);
+    return true;
+}
+
+static bool is_name(const char *text)
 {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-    return text[strspn(text, letters)] == '\0' ? set_text(at, text) : -1;
+    return text[strspn(text, letters)] == '\0';
 }
 
-static int set_remote(char **at, const char *text)
+static bool is_remote(const char *text)
 {
     char host[DIAL_HOST_MAX], port[6];
     for (const char *p = text; *p != '\0';) {
         size_t n = strcspn(p, ",");
         if (!dial_split(p, n, host, port)) {
-            return -1;
+            return false;
         }
         p += n;
         p += strspn(p, ", ");
     }
-    return set_text(at, text);
+    return true;
+}
+
+static bool is_level(const char *text)
+{
+    return parse_word(text, LEVELS) >= 0;
+}
+
+/* ---- the kinds ---- */
+
+enum holds { HOLDS_TEXT, HOLDS_BOOL, HOLDS_NUMBER, HOLDS_WORD };
+
+struct kind {
+    const char *metavar; /* NULL: the words */
+    const char
+        *expected; /* NULL: the words; of a number and a text with a length, what the range is of */
+    const char *words;            /* "a|b|c" in the order of the enum */
+    bool (*is)(const char *text); /* of a text */
+    const struct unit *units;     /* of a number */
+    enum holds holds;
+    bool sized; /* a text whose range is told */
+    bool off;   /* "off" is stored as NULL */
+};
+
+static const struct kind kinds[OPTION_TYPES] = {
+    [OPTION_TEXT] = {.metavar = "TEXT", .expected = "a text", .is = any_text, .sized = true},
+    [OPTION_DIRECTORY] = {.metavar = "DIR",
+                          .expected = "a directory",
+                          .is = any_text,
+                          .sized = true},
+    [OPTION_ADDRESS] = {.metavar = "ADDR",
+                        .expected = "host:port or off",
+                        .is = is_address,
+                        .off = true},
+    [OPTION_LISTEN] = {.metavar = "ADDR",
+                       .expected = "host:port, unix:/path or off",
+                       .is = is_listen,
+                       .off = true},
+    [OPTION_PATH] = {.metavar = "PATH",
+                     .expected = "a path that begins with a slash, as it stands in URLs, or *",
+                     .is = is_path},
+    [OPTION_ORIGINS] = {.metavar = "LIST",
+                        .expected =
+                            "origins as https://host:port, or null, with commas between them",
+                        .is = ws_origins_valid},
+    [OPTION_NETWORKS] = {.metavar = "LIST",
+                         .expected =
+                             "networks as 10.0.0.0/8 or fd00::/8, or addresses, with commas "
+                             "between them",
+                         .is = is_networks},
+    [OPTION_NAME] = {.metavar = "NAME",
+                     .expected = "a name of letters, digits, _ . and -",
+                     .is = is_name},
+    [OPTION_REMOTE] = {.metavar = "ADDR",
+                       .expected = "host:port, or several with commas",
+                       .is = is_remote},
+    [OPTION_LEVEL] = {.words = LEVELS, .is = is_level},
+    [OPTION_FLAG] = {.metavar = "", .expected = "on or off", .holds = HOLDS_BOOL},
+    [OPTION_SWITCH] = {.metavar = "on|off", .expected = "on or off", .holds = HOLDS_BOOL},
+    [OPTION_COUNT] = {.metavar = "N",
+                      .expected = "a number",
+                      .units = count_units,
+                      .holds = HOLDS_NUMBER},
+    [OPTION_SIZE] = {.metavar = "SIZE",
+                     .expected = "a size",
+                     .units = size_units,
+                     .holds = HOLDS_NUMBER},
+    [OPTION_DURATION] = {.metavar = "TIME",
+                         .expected = "a duration",
+                         .units = ms_units,
+                         .holds = HOLDS_NUMBER},
+    [OPTION_DURABILITY] = {.words = "fsync|os|none", .holds = HOLDS_WORD},
+    [OPTION_PROTOCOL] = {.words = "mqtt|mqtts|ws|wss", .holds = HOLDS_WORD},
+    [OPTION_TLS_CLIENT] = {.words = "none|optional|required", .holds = HOLDS_WORD},
+    [OPTION_TLS_USERNAME] = {.words = "none|cn|dns|email|uri", .holds = HOLDS_WORD},
+    [OPTION_TLS_VERSION] = {.words = "1.2|1.3", .holds = HOLDS_WORD},
+    [OPTION_ON_RATE] = {.words = "wait|close", .holds = HOLDS_WORD},
+    [OPTION_BRIDGE_PROTOCOL] = {.words = "mqtt|mqtts", .holds = HOLDS_WORD},
+    [OPTION_BRIDGE_VERSION] = {.words = "3.1|3.1.1|5", .holds = HOLDS_WORD},
+    [OPTION_DIRECTION] = {.words = "out|in|both", .holds = HOLDS_WORD},
+};
+
+/* ---- values ---- */
+
+bool config_holds_text(const struct option_row *row)
+{
+    return kinds[row->type].holds == HOLDS_TEXT;
+}
+
+static void put_text(char **at, const char *text)
+{
+    char *copy = text == NULL ? NULL : mem_strndup(text, strlen(text));
+    free(*at);
+    *at = copy;
+}
+
+void config_drop(void *c, const struct option_row *row)
+{
+    if (config_holds_text(row)) {
+        put_text((char **)(void *)((char *)c + row->offset), NULL);
+    }
+}
+
+static int set_text(char **at, const struct option_row *row, const char *text)
+{
+    const struct kind *k = &kinds[row->type];
+    size_t n = strlen(text);
+    if (n < row->min || n > row->max || !k->is(text)) {
+        return -1;
+    }
+    put_text(at, k->off && strcmp(text, "off") == 0 ? NULL : text);
+    return 0;
 }
 
 static int set_number(uint64_t *at, const struct option_row *row, const char *text)
 {
     uint64_t n = 0;
-    if (parse_number(text, units_of(row->type), &n) != 0 || n < row->min || n > row->max) {
+    if (parse_number(text, kinds[row->type].units, &n) != 0 || n < row->min || n > row->max) {
         return -1;
     }
     *at = n;
     return 0;
 }
 
-static int set_word(unsigned *at, enum option_type type, const char *text)
+static int set_word(unsigned *at, const char *list, const char *text)
 {
-    int word = parse_word(text, type);
+    int word = parse_word(text, list);
     if (word < 0) {
         return -1;
     }
@@ -187,53 +272,18 @@ static int set_word(unsigned *at, enum option_type type, const char *text)
     return 0;
 }
 
-void config_drop(void *c, const struct option_row *row)
-{
-    if (row->type <= OPTION_LEVEL) {
-        (void)set_text((char **)(void *)((char *)c + row->offset), NULL);
-    }
-}
-
 int config_set(void *c, const struct option_row *row, const char *text)
 {
     void *at = (char *)c + row->offset;
-    size_t n = strlen(text);
-    switch (row->type) {
-    case OPTION_TEXT:
-    case OPTION_DIRECTORY:
-        return n >= row->min && n <= row->max ? set_text(at, text) : -1;
-    case OPTION_ADDRESS:
-    case OPTION_LISTEN:
-        return n <= row->max ? set_address(at, text, row->type == OPTION_LISTEN) : -1;
-    case OPTION_PATH:
-        return n <= row->max && is_path(text) ? set_text(at, text) : -1;
-    case OPTION_ORIGINS:
-        return n <= row->max && ws_origins_valid(text) ? set_text(at, text) : -1;
-    case OPTION_NETWORKS:
-        return n <= row->max ? set_networks(at, text) : -1;
-    case OPTION_NAME:
-        return n >= row->min && n <= row->max ? set_name(at, text) : -1;
-    case OPTION_REMOTE:
-        return n >= row->min && n <= row->max ? set_remote(at, text) : -1;
-    case OPTION_LEVEL:
-        return parse_word(text, OPTION_LEVEL) >= 0 ? set_text(at, text) : -1;
-    case OPTION_FLAG:
-    case OPTION_SWITCH:
+    switch (kinds[row->type].holds) {
+    case HOLDS_TEXT:
+        return set_text(at, row, text);
+    case HOLDS_BOOL:
         return parse_bool(text, at);
-    case OPTION_COUNT:
-    case OPTION_SIZE:
-    case OPTION_DURATION:
+    case HOLDS_NUMBER:
         return set_number(at, row, text);
-    case OPTION_DURABILITY:
-    case OPTION_PROTOCOL:
-    case OPTION_TLS_CLIENT:
-    case OPTION_TLS_USERNAME:
-    case OPTION_TLS_VERSION:
-    case OPTION_ON_RATE:
-    case OPTION_BRIDGE_PROTOCOL:
-    case OPTION_BRIDGE_VERSION:
-    case OPTION_DIRECTION:
-        return set_word(at, row->type, text);
+    case HOLDS_WORD:
+        return set_word(at, kinds[row->type].words, text);
     }
     return -1;
 }
@@ -247,14 +297,6 @@ static void print_number(char *out, size_t size, uint64_t n, const struct unit *
     bool bytes = u->name[0] != '\0' && strchr("TGMKB", u->name[0]) != NULL;
     (void)snprintf(out, size, "%llu%s%s", (unsigned long long)(n / u->factor), bytes ? " " : "",
                    u->name);
-}
-
-static void expected_number(const struct option_row *row, const char *what, char *out)
-{
-    char min[40], max[40];
-    print_number(min, sizeof min, row->min, units_of(row->type));
-    print_number(max, sizeof max, row->max, units_of(row->type));
-    (void)snprintf(out, CONFIG_EXPECTED_MAX, "%s between %s and %s", what, min, max);
 }
 
 /* "a|b|c" as "a, b or c". */
@@ -273,157 +315,86 @@ static void expected_words(const char *list, char out[CONFIG_EXPECTED_MAX])
 
 void config_expected(const struct option_row *row, char out[CONFIG_EXPECTED_MAX])
 {
-    const char *text = "on or off";
-    switch (row->type) {
-    case OPTION_TEXT:
-    case OPTION_DIRECTORY:
-        (void)snprintf(out, CONFIG_EXPECTED_MAX, "%s of %llu to %llu characters",
-                       row->type == OPTION_TEXT ? "a text" : "a directory",
+    const struct kind *k = &kinds[row->type];
+    if (k->expected == NULL) {
+        expected_words(k->words, out);
+    } else if (k->sized) {
+        (void)snprintf(out, CONFIG_EXPECTED_MAX, "%s of %llu to %llu characters", k->expected,
                        (unsigned long long)row->min, (unsigned long long)row->max);
-        return;
-    case OPTION_COUNT:
-        expected_number(row, "a number", out);
-        return;
-    case OPTION_SIZE:
-        expected_number(row, "a size", out);
-        return;
-    case OPTION_DURATION:
-        expected_number(row, "a duration", out);
-        return;
-    case OPTION_ADDRESS:
-        text = "host:port or off";
-        break;
-    case OPTION_LISTEN:
-        text = "host:port, unix:/path or off";
-        break;
-    case OPTION_PATH:
-        text = "a path that begins with a slash, as it stands in URLs, or *";
-        break;
-    case OPTION_ORIGINS:
-        text = "origins as https://host:port, or null, with commas between them";
-        break;
-    case OPTION_NETWORKS:
-        text = "networks as 10.0.0.0/8 or fd00::/8, or addresses, with commas between them";
-        break;
-    case OPTION_NAME:
-        text = "a name of letters, digits, _ . and -";
-        break;
-    case OPTION_REMOTE:
-        text = "host:port, or several with commas";
-        break;
-    case OPTION_FLAG:
-    case OPTION_SWITCH:
-        break;
-    case OPTION_LEVEL:
-    case OPTION_DURABILITY:
-    case OPTION_PROTOCOL:
-    case OPTION_TLS_CLIENT:
-    case OPTION_TLS_USERNAME:
-    case OPTION_TLS_VERSION:
-    case OPTION_ON_RATE:
-    case OPTION_BRIDGE_PROTOCOL:
-    case OPTION_BRIDGE_VERSION:
-    case OPTION_DIRECTION:
-        expected_words(word_list(row->type), out);
-        return;
+    } else if (k->units != NULL) {
+        char min[40], max[40];
+        print_number(min, sizeof min, row->min, k->units);
+        print_number(max, sizeof max, row->max, k->units);
+        (void)snprintf(out, CONFIG_EXPECTED_MAX, "%s between %s and %s", k->expected, min, max);
+    } else {
+        (void)snprintf(out, CONFIG_EXPECTED_MAX, "%s", k->expected);
     }
-    (void)snprintf(out, CONFIG_EXPECTED_MAX, "%s", text);
 }
 
 const char *config_metavar(const struct option_row *row)
 {
-    switch (row->type) {
-    case OPTION_TEXT:
-        return "TEXT";
-    case OPTION_DIRECTORY:
-        return "DIR";
-    case OPTION_PATH:
-        return "PATH";
-    case OPTION_ORIGINS:
-    case OPTION_NETWORKS:
-        return "LIST";
-    case OPTION_NAME:
-        return "NAME";
-    case OPTION_ADDRESS:
-    case OPTION_LISTEN:
-    case OPTION_REMOTE:
-        return "ADDR";
-    case OPTION_FLAG:
-        return "";
-    case OPTION_SWITCH:
-        return "on|off";
-    case OPTION_COUNT:
-        return "N";
-    case OPTION_SIZE:
-        return "SIZE";
-    case OPTION_DURATION:
-        return "TIME";
-    case OPTION_LEVEL:
-    case OPTION_DURABILITY:
-    case OPTION_PROTOCOL:
-    case OPTION_TLS_CLIENT:
-    case OPTION_TLS_USERNAME:
-    case OPTION_TLS_VERSION:
-    case OPTION_ON_RATE:
-    case OPTION_BRIDGE_PROTOCOL:
-    case OPTION_BRIDGE_VERSION:
-    case OPTION_DIRECTION:
-        break;
-    }
-    return word_list(row->type);
+    const struct kind *k = &kinds[row->type];
+    return k->metavar != NULL ? k->metavar : k->words;
 }
 
-static bool holds_text(const struct option_row *row)
+static void word_text(const char *list, unsigned n, char *out, size_t size)
 {
-    return row->type <= OPTION_LEVEL;
-}
-
-/* What is neither a text nor a number is a word of the list that the metavar shows. */
-static void word_text(const struct option_row *row, unsigned n, char *out, size_t size)
-{
-    const char *word = config_metavar(row);
     for (; n > 0; n--) {
-        word += strcspn(word, "|") + 1;
+        list += strcspn(list, "|") + 1;
     }
-    (void)snprintf(out, size, "%.*s", (int)strcspn(word, "|"), word);
+    (void)snprintf(out, size, "%.*s", (int)strcspn(list, "|"), list);
 }
 
 void config_text(const void *c, const struct option_row *row, char *out, size_t size)
 {
     const char *at = (const char *)c + row->offset;
-    if (holds_text(row)) {
+    const struct kind *k = &kinds[row->type];
+    union {
         const char *text;
-        memcpy(&text, at, sizeof text);
-        (void)snprintf(out, size, "%s", text == NULL ? "off" : text);
-    } else if (row->type == OPTION_FLAG || row->type == OPTION_SWITCH) {
-        (void)snprintf(out, size, "%s", *(const bool *)at ? "on" : "off");
-    } else if (units_of(row->type) != NULL) {
-        uint64_t n;
-        memcpy(&n, at, sizeof n);
-        print_number(out, size, n, units_of(row->type));
-    } else {
-        unsigned n;
-        memcpy(&n, at, sizeof n);
-        word_text(row, n, out, size);
+        bool on;
+        uint64_t number;
+        unsigned word;
+    } value;
+    memcpy(&value, at, config_value_bytes(row));
+    switch (k->holds) {
+    case HOLDS_TEXT:
+        (void)snprintf(out, size, "%s", value.text == NULL ? "off" : value.text);
+        break;
+    case HOLDS_BOOL:
+        (void)snprintf(out, size, "%s", value.on ? "on" : "off");
+        break;
+    case HOLDS_NUMBER:
+        print_number(out, size, value.number, k->units);
+        break;
+    case HOLDS_WORD:
+        word_text(k->words, value.word, out, size);
+        break;
     }
 }
 
 size_t config_value_bytes(const struct option_row *row)
 {
-    if (holds_text(row)) {
-        return sizeof(char *);
+    static const size_t bytes[] = {[HOLDS_TEXT] = sizeof(char *),
+                                   [HOLDS_BOOL] = sizeof(bool),
+                                   [HOLDS_NUMBER] = sizeof(uint64_t),
+                                   [HOLDS_WORD] = sizeof(unsigned)};
+    return bytes[kinds[row->type].holds];
+}
+
+void config_copy(void *to, const void *from, const struct option_row *row)
+{
+    if (config_holds_text(row)) {
+        put_text(to, *(char *const *)from);
+    } else {
+        memcpy(to, from, config_value_bytes(row));
     }
-    if (row->type == OPTION_FLAG || row->type == OPTION_SWITCH) {
-        return sizeof(bool);
-    }
-    return units_of(row->type) != NULL ? sizeof(uint64_t) : sizeof(unsigned);
 }
 
 bool config_same(const void *a, const void *b, const struct option_row *row)
 {
     const char *x = (const char *)a + row->offset;
     const char *y = (const char *)b + row->offset;
-    if (holds_text(row)) {
+    if (config_holds_text(row)) {
         const char *s, *t;
         memcpy(&s, x, sizeof s);
         memcpy(&t, y, sizeof t);
@@ -434,6 +405,6 @@ bool config_same(const void *a, const void *b, const struct option_row *row)
 
 unsigned config_log_level(const struct config *c)
 {
-    int word = parse_word(c->log_level, OPTION_LEVEL);
+    int word = parse_word(c->log_level, LEVELS);
     return word < 0 ? 0 : (unsigned)word;
 }
