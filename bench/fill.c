@@ -38,30 +38,11 @@ struct fill {
     int64_t now;
 };
 
-static size_t put_length(uint8_t *out, size_t length)
-{
-    size_t n = 0;
-    do {
-        uint8_t low = (uint8_t)(length & 0x7fU);
-        length >>= 7;
-        out[n++] = (uint8_t)(length > 0 ? low | 0x80U : low);
-    } while (length > 0);
-    return n;
-}
-
-static size_t put_text(uint8_t *out, const char *text)
-{
-    size_t bytes = strlen(text);
-    wire_put_u16(out, (uint16_t)bytes);
-    memcpy(out + 2, text, bytes);
-    return bytes + 2;
-}
-
 static void put_packet(struct fill *f, struct filler *w, uint8_t first, const uint8_t *body,
                        size_t bytes)
 {
     uint8_t head[WIRE_HEADER_MAX] = {first};
-    size_t n = 1 + put_length(head + 1, bytes);
+    size_t n = 1 + wire_put_length(head + 1, bytes);
     uint8_t *at = client_put(&f->loop, &w->client, n + bytes);
     memcpy(at, head, n);
     memcpy(at + n, body, bytes);
@@ -93,7 +74,7 @@ static void send_publish(struct fill *f, struct filler *w, uint64_t n, bool reta
     uint8_t body[256];
     char topic[64];
     topic_of(f, w, n, false, topic);
-    size_t at = put_text(body, topic);
+    size_t at = wire_put_string(body, topic);
     if (retain) {
         wire_put_u16(body + at, (uint16_t)(w->sent % 65535 + 1));
         at += 2;
@@ -112,7 +93,7 @@ static void send_filters(struct fill *f, struct filler *w)
     size_t at = 2;
     for (uint32_t i = 0; i < FILTERS_A_PACKET && w->things < f->each; i++) {
         topic_of(f, w, w->things++, true, filter);
-        at += put_text(body + at, filter);
+        at += wire_put_string(body + at, filter);
         body[at++] = 0;
     }
     put_packet(f, w, WIRE_SUBSCRIBE << 4 | 2, body, at);
@@ -152,7 +133,7 @@ static void use(struct fill *f, struct filler *w)
             uint8_t body[256];
             char topic[64];
             topic_of(f, to, n, false, topic);
-            size_t at = put_text(body, topic);
+            size_t at = wire_put_string(body, topic);
             put_packet(f, w, WIRE_PUBLISH << 4, body, at);
             to->expected++;
         }

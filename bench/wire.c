@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-static size_t put_length(uint8_t *out, size_t length)
+size_t wire_put_length(uint8_t *out, size_t length)
 {
     size_t n = 0;
     do {
@@ -17,7 +17,7 @@ static size_t put_length(uint8_t *out, size_t length)
     return n;
 }
 
-static size_t put_string(uint8_t *out, const char *s)
+size_t wire_put_string(uint8_t *out, const char *s)
 {
     size_t bytes = strlen(s);
     assert(bytes <= 64);
@@ -36,15 +36,15 @@ size_t wire_put_connect(uint8_t *out, const struct wire_login *login)
                           (login->password ? 0x40U : 0U));
     wire_put_u16(body + n, login->keepalive_s);
     n += 2;
-    n += put_string(body + n, login->client_id);
+    n += wire_put_string(body + n, login->client_id);
     if (login->user) {
-        n += put_string(body + n, login->user);
+        n += wire_put_string(body + n, login->user);
     }
     if (login->password) {
-        n += put_string(body + n, login->password);
+        n += wire_put_string(body + n, login->password);
     }
     out[0] = WIRE_CONNECT << 4;
-    size_t head = 1 + put_length(out + 1, n);
+    size_t head = 1 + wire_put_length(out + 1, n);
     memcpy(out + head, body, n);
     return head + n;
 }
@@ -54,7 +54,7 @@ size_t wire_put_subscribe(uint8_t *out, uint16_t packet_id, const char *filter, 
     out[0] = WIRE_SUBSCRIBE << 4 | 2;
     out[1] = (uint8_t)(2 + 2 + strlen(filter) + 1);
     wire_put_u16(out + 2, packet_id);
-    size_t n = 4 + put_string(out + 4, filter);
+    size_t n = 4 + wire_put_string(out + 4, filter);
     out[n++] = qos;
     return n;
 }
@@ -64,8 +64,8 @@ size_t wire_put_publish_head(uint8_t *out, const char *topic, uint8_t qos, size_
 {
     size_t id_bytes = qos > 0 ? 2 : 0;
     out[0] = (uint8_t)(WIRE_PUBLISH << 4 | qos << 1);
-    size_t n = 1 + put_length(out + 1, 2 + strlen(topic) + id_bytes + payload_bytes);
-    n += put_string(out + n, topic);
+    size_t n = 1 + wire_put_length(out + 1, 2 + strlen(topic) + id_bytes + payload_bytes);
+    n += wire_put_string(out + n, topic);
     *id_at = 0;
     if (qos > 0) {
         wire_put_u16(out + n, 0);

@@ -91,6 +91,10 @@ static inline void wire_put_ack(uint8_t *out, enum wire_type type, uint16_t pack
     wire_put_u16(out + 2, packet_id);
 }
 
+/* The remaining length, and a string with its length. Return the bytes written. */
+size_t wire_put_length(uint8_t *out, size_t length);
+size_t wire_put_string(uint8_t *out, const char *s);
+
 /* Writes a CONNECT of at most WIRE_SMALL_MAX bytes; returns its size. */
 size_t wire_put_connect(uint8_t *out, const struct wire_login *login);
 
