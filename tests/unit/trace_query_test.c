@@ -261,8 +261,10 @@ static void test_random(void **state)
             fx_nap(1); /* several commits */
         }
     }
-    assert_true(fx.trace->shared.segment_n > 2);
-    assert_true(fx.trace->shared.segments[0]->dm.count > 0);
+    uint64_t rows;
+    fx_settle(&fx);
+    assert_true(fx_segments(&fx, &rows) > 2);
+    assert_true(rows > 0);
     for (int d = 0; d < DEVICES; d++) { /* as the server does before a clean stop */
         if (devices[d].channel != 0) {
             now_us++;

@@ -56,7 +56,8 @@ static void make_days(int n)
         one_session();
         fx_wait_flushed(&fx);
     }
-    assert_int_equal(fx.trace->shared.segment_n, n);
+    uint64_t rows;
+    assert_int_equal(fx_segments(&fx, &rows), n);
 }
 
 static void step(uint64_t wall_us, uint64_t mono_ms)
@@ -140,10 +141,11 @@ static void test_by_size(void **state)
     atomic_store(&fx.trace->maintain.clock_stepped, false);
     atomic_store(&fx.trace->limits.retention_bytes, 1);
     uint64_t mono = trace_mono_ms() + 2 * HOUR_MS;
+    uint64_t rows;
     step(clock_wall_us(), mono);
-    assert_int_equal(fx.trace->shared.segment_n, 3);
+    assert_int_equal(fx_segments(&fx, &rows), 3);
     step(clock_wall_us(), mono + 1000);
-    assert_int_equal(fx.trace->shared.segment_n, 3);
+    assert_int_equal(fx_segments(&fx, &rows), 3);
 }
 
 static void test_refused_have_a_quota(void **state)
