@@ -231,7 +231,7 @@ static inline void emit_session(const char *client_id, enum cause end, uint8_t c
 /* All that was emitted can be seen. */
 static inline void wait_visible(void)
 {
-    uint64_t until = clock_mono_ms() + 10000;
+    uint64_t until = clock_mono_ms() + 60000;
     while (trace_last_seq(fx.trace) < fx.emitted) {
         assert_true(clock_mono_ms() < until);
         (void)usleep(1000);
@@ -296,7 +296,7 @@ static inline CURL *call_open(const struct call *c, struct curl_slist *headers)
     curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(h, CURLOPT_TIMEOUT, 20L);
+    curl_easy_setopt(h, CURLOPT_TIMEOUT, 60L);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_bytes);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_bytes);
     curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);

