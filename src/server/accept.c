@@ -293,12 +293,15 @@ static void compose(struct stream *s, struct listener *l, int fd,
     }
 }
 
-uint64_t listener_limit(const struct conn *c)
+bool listener_full(const struct conn *c, uint64_t *limit)
 {
     const struct server *s = c->w->server;
-    bool of_all = atomic_load_explicit(&s->connections, memory_order_relaxed) > s->max_connections;
-    return of_all || c->listener == NULL ? s->max_connections
-                                         : c->listener->settings->max_connections;
+    const struct listener *l = c->listener;
+    uint64_t of_all = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
+    uint64_t own = l == NULL ? 0 : l->settings->max_connections;
+    bool full = atomic_load_explicit(&s->connections, memory_order_relaxed) > of_all;
+    *limit = full ? of_all : own;
+    return full || (own > 0 && atomic_load_explicit(&l->connections, memory_order_relaxed) > own);
 }
 
 static void refusal_evidence(const struct source_refusal *why, struct evidence *e)

@@ -192,10 +192,11 @@ static void connect_at_owner(struct conn *c, const struct mqtt_connect *p)
         }
     }
     timer_cancel(&c->timer);
-    if ((c->flags & CONN_OVER_LIMIT) != 0) {
+    uint64_t limit;
+    if ((c->flags & CONN_OVER_LIMIT) != 0 && listener_full(c, &limit)) {
         struct evidence e;
         evidence_init(&e);
-        evidence_u64(&e, EV_LIMIT, listener_limit(c));
+        evidence_u64(&e, EV_LIMIT, limit);
         refuse(c, CAUSE_LIMIT_CONNECTIONS, &e);
         return;
     }

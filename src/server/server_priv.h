@@ -111,9 +111,9 @@ enum conn_flag {
     CONN_PAUSED = 8,        /* reading is off for our own reasons */
     CONN_CLEAN = 16,        /* asked for a clean session */
     CONN_SAW_EOF = 32,
-    CONN_OVER_LIMIT = 64,   /* more than max_connections: told so when it has said who it is */
-    CONN_HUNG_UP = 128,     /* EPOLLRDHUP or EPOLLHUP was told */
-    CONN_PUMP_WAITS = 256,  /* the next QoS 2 message waits for the store */
+    CONN_OVER_LIMIT = 64,  /* came when there were max_connections: judged when it says who it is */
+    CONN_HUNG_UP = 128,    /* EPOLLRDHUP or EPOLLHUP was told */
+    CONN_PUMP_WAITS = 256, /* the next QoS 2 message waits for the store */
     CONN_WANTS_WRITE = 512, /* registered for writability */
     CONN_LINGERS = 1024, /* ended by DISCONNECT; the descriptor waits for the client's own close */
     CONN_COUNTED = 2048, /* among its address's connections */
@@ -450,8 +450,9 @@ int acceptors_start(struct worker *w) __attribute__((warn_unused_result));
 void acceptors_stop(struct worker *w);
 /* Worker 0, before the first round: warns of server certificates that are about to end, now and every day. */
 void listeners_watch(struct worker *w);
-/* The limit that a connection with CONN_OVER_LIMIT has passed: the server's or its listener's. */
-uint64_t listener_limit(const struct conn *c);
+/* For a connection with CONN_OVER_LIMIT: whether there are still too many, and the limit that is passed, the server's or its
+ * listener's. It is one of those that are counted. */
+bool listener_full(const struct conn *c, uint64_t *limit);
 /* After a read on a listener with PROXY headers: the client's address becomes the connection's. False: that address may not
  * have another connection, this one has ended. */
 bool listener_client(struct conn *c);

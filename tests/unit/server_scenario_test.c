@@ -498,6 +498,26 @@ static void too_many_connections(void **state)
     RECORDS("connect one accepted.new; close two limit.connections");
 }
 
+/* It came when all places were taken; one was given back before it said who it is. */
+static void a_place_given_back_in_time(void **state)
+{
+    (void)state;
+    h.config.max_connections = 1;
+    h_start(&h, 1);
+    struct client *one = h_connected(&h, "one", true);
+    struct client *c = h_open(&h, 0);
+    struct client *late = h_open(&h, 0);
+    h_end(&h, one, 0);
+    h_end(&h, late, 0);
+    h_settle(&h);
+    struct mqtt_connect p = h_connect_of("two", true);
+    h_send_connect(&h, c, &p);
+    h_settle(&h);
+    SAYS(c, "CONNACK 0");
+    RECORDS("connect one accepted.new; close one peer.fin; close - handshake.empty; "
+            "connect two accepted.new");
+}
+
 static void revoked_between_the_check_and_the_connack(void **state)
 {
     (void)state;
@@ -794,6 +814,7 @@ int main(void)
         TEST(byte_by_byte),
         TEST(refused),
         TEST(too_many_connections),
+        TEST(a_place_given_back_in_time),
         TEST(revoked_between_the_check_and_the_connack),
         TEST(a_full_ring_holds_connects_back),
         TEST(a_held_client_may_leave),
