@@ -12,6 +12,7 @@
 #include "mqtt/packet.h"
 #include "mqtt/props.h"
 #include "mqtt/reader.h"
+#include "mqtt/topic.h"
 #include "mqtt/writer.h"
 
 /* What is wrong with the first byte of a packet, if anything. */
@@ -248,20 +249,20 @@ int mqtt_decode_empty(const struct mqtt_frame *f, struct mqtt_error *err)
     return reader_end(&r) ? 0 : -1;
 }
 
-/* $share/NAME/FILTER: the form, of a filter that is valid as such. `options` is 0 in UNSUBSCRIBE. */
+/* A shared subscription: the form, of a filter that is valid as such. `options` is 0 in UNSUBSCRIBE. */
 static bool check_shared(struct reader *r, struct slice filter, const uint8_t *options)
 {
-    struct slice prefix = slice_str("$share/");
-    if (!slice_has_prefix(filter, prefix)) {
+    struct slice name, inner;
+    if (!mqtt_filter_is_shared(filter)) {
         return true;
     }
-    struct slice name = slice_from(filter, prefix.n);
-    const uint8_t *slash = name.n == 0 ? NULL : memchr(name.p, '/', name.n);
-    if (name.n == 0 || slash == name.p) {
-        return reader_fail(r, FAULT_SHARE_NAME, name.p);
-    }
-    if (slash == NULL || slash + 1 == name.p + name.n || name.p[0] == '+' || name.p[0] == '#') {
-        return reader_fail(r, FAULT_SHARE_FORM, name.p);
+    if (!mqtt_filter_shared(filter, &name, &inner)) {
+        size_t at = sizeof "$share/" - 1; /* $queue/ is as long */
+        bool nameless = filter.n == at || filter.p[at] == '/';
+        enum fault fault = mqtt_filter_is_queue(filter) ? FAULT_QUEUE_FORM
+                           : nameless                   ? FAULT_SHARE_NAME
+                                                        : FAULT_SHARE_FORM;
+        return reader_fail(r, fault, filter.p + at);
     }
     bool no_local = options != NULL && (*options & 4) != 0;
     return !no_local || reader_fail(r, FAULT_NO_LOCAL_SHARED, options);

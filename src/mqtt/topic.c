@@ -54,7 +54,7 @@ bool mqtt_filter_valid(struct slice filter)
 
 bool mqtt_filter_shared(struct slice whole, struct slice *name, struct slice *filter)
 {
-    struct slice rest = slice_from(whole, sizeof "$share/" - 1);
+    struct slice rest = slice_from(whole, mqtt_filter_is_queue(whole) ? 0 : sizeof "$share/" - 1);
     const uint8_t *end = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
     if (end == NULL || end == rest.p || end + 1 == rest.p + rest.n) {
         return false;

@@ -18,12 +18,19 @@ bool mqtt_filter_valid(struct slice filter);
 /* Whether a valid filter has '+' or '#'. */
 bool mqtt_filter_is_wild(struct slice filter);
 
-/* A shared subscription: $share/{name}/{filter}. */
+/* $queue/{filter}: what other brokers call a shared subscription without a name. */
+static inline bool mqtt_filter_is_queue(struct slice filter)
+{
+    return slice_has_prefix(filter, slice_str("$queue/"));
+}
+/* A shared subscription: $share/{name}/{filter}, or $queue/{filter}. */
 static inline bool mqtt_filter_is_shared(struct slice filter)
 {
-    return slice_has_prefix(filter, slice_str("$share/"));
+    return filter.n > 0 && filter.p[0] == '$' &&
+           (slice_has_prefix(filter, slice_str("$share/")) || mqtt_filter_is_queue(filter));
 }
-/* Its name and filter. False: the name is empty or has a wildcard, or no filter follows. [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
+/* Its name ($queue where it has none) and filter. False: the name is empty or has a wildcard, or no filter follows.
+ * [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
 bool mqtt_filter_shared(struct slice whole, struct slice *name, struct slice *filter);
 
 /* Whether a valid topic matches a valid filter; '$' topics match no leading wildcard. [MQTT-4.7.2-1] */

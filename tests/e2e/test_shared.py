@@ -91,6 +91,38 @@ def test_one_client_in_two_ways(broker, topic):
     c.bye()
 
 
+@pytest.mark.parametrize("level", (3, 4, 5))
+def test_queue(broker, topic, level):
+    """$queue/FILTER is a group without a name: all who say it are in it, nobody else is."""
+    queue = [member(broker, f"{name_of(topic)}-q{i}", ["$queue/" + topic], level=level) for i in range(3)]
+    named = member(broker, name_of(topic) + "-s", [f"$share/queue/{topic}"], level=level)
+    alone = member(broker, name_of(topic) + "-a", [topic], level=level)
+    publish_all(broker, topic, 60)
+    got = [drain(c) for c in queue]
+    everything = list(range(60))
+    assert sorted(map(int, sum(got, []))) == everything and min(map(len, got)) == 20
+    assert [list(map(int, drain(c))) for c in (named, alone)] == [everything] * 2
+    queue[0].send(raw.unsubscribe(2, "$queue/" + topic, props={} if level == 5 else None))
+    queue[0].receive(raw.UNSUBACK)
+    publish_all(broker, topic, 10)
+    got = [drain(c) for c in queue]
+    assert got[0] == [] and sorted(map(int, sum(got, []))) == list(range(10))
+    for c in queue + [named, alone]:
+        c.bye()
+
+
+def test_queue_needs_permission_for_its_filter(broker, topic):
+    user = name_of(topic)
+    broker.add_user(user, "word-of-" + user, [topic + "/#"])
+    with raw.Client(broker) as c:
+        c.login(user, level=5, user=user, password="word-of-" + user)
+        subscribe(c, [f"$queue/{topic}/+"], level=5)
+        publish_all(broker, topic + "/x", 3)
+        assert drain(c) == ["0", "1", "2"]
+        c.send(raw.subscribe(2, ("$queue/elsewhere", 1), props={}))
+        assert c.wait_closed()[-1].reason == 0x87
+
+
 @pytest.mark.parametrize("level", (3, 4))
 def test_before_mqtt_5(broker, topic, level):
     members = [member(broker, f"{name_of(topic)}-{level}-{i}", [f"$share/g/{topic}"], level=level) for i in range(3)]
@@ -124,6 +156,8 @@ def test_what_is_not_allowed(broker, topic):
         ("$share//t", 1, 0x8F),
         ("$share/g", 1, 0x8F),
         ("$share/g/", 1, 0x8F),
+        ("$queue/", 1, 0x8F),
+        (f"$queue/{topic}", 1 | 4, 0x82),
     ):
         with raw.Client(broker) as c:
             c.login(name_of(topic), level=5)

@@ -16,14 +16,14 @@ ROUNDS = 3 if SANITIZED else 5
 MEMBERS = 4
 
 
-@pytest.mark.parametrize("qos, level", [(1, 4), (2, 5)])
-def test_kill(new_broker, figures, qos, level):
+@pytest.mark.parametrize("shared, qos, level", [("$queue/flow/#", 1, 4), ("$share/group/flow/#", 2, 5)])
+def test_kill(new_broker, figures, shared, qos, level):
     """Acknowledged QoS 1 comes to the group at least once, QoS 2 exactly once: nobody of it misses or repeats one."""
     dice, way = random.Random(qos), Way(level)
     broker = new_broker("--max-queued-messages", "1000000", "--max-queued-bytes", "1GiB", loops=2)
     members = [SubscriberState(f"member{i}") for i in range(MEMBERS)]
     for m in members:
-        subscribe_durably(broker, m.client_id, "$share/group/flow/#", qos, way)
+        subscribe_durably(broker, m.client_id, shared, qos, way)
     publishers = [PublisherState(f"pub{i}", f"flow/{i}", qos) for i in range(3)]
     flowing = threading.Event()
     flowing.set()

@@ -123,7 +123,7 @@ static void test_faults(void **state)
         rule("#/a", BRIDGE_OUT, "", ""),       rule("a", BRIDGE_OUT, "+/", ""),
         rule("a", BRIDGE_OUT, "", "#"),        rule("#", BRIDGE_OUT, "x", ""),
         rule("\xff", BRIDGE_OUT, "", ""),      rule("$share/g/a", BRIDGE_IN, "", ""),
-        rule("g/a", BRIDGE_IN, "", "$share/"),
+        rule("g/a", BRIDGE_IN, "", "$share/"), rule("$queue/a", BRIDGE_OUT, "", ""),
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_null(bridge_topic_fault(&good[i]));

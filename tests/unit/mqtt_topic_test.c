@@ -289,6 +289,45 @@ static void test_lengths(void **state)
     free(s);
 }
 
+static void test_shared(void **state)
+{
+    static const struct {
+        const char *whole, *name, *filter; /* name NULL: wrong; filter NULL: not a shared one */
+    } rows[] = {
+        {"$share/g/a/+", "g", "a/+"},
+        {"$share/g//", "g", "/"},
+        {"$share/$queue/a", "$queue", "a"},
+        {"$share//a", NULL, ""},
+        {"$share/", NULL, ""},
+        {"$share/g/", NULL, ""},
+        {"$share/g", NULL, ""},
+        {"$share/+/a", NULL, ""},
+        {"$share/#", NULL, ""},
+        {"$queue/a", "$queue", "a"},
+        {"$queue/#", "$queue", "#"},
+        {"$queue//a/b", "$queue", "/a/b"},
+        {"$queue/", NULL, ""},
+        {"$queue", NULL, NULL},
+        {"$queues/a", NULL, NULL},
+        {"$shar", NULL, NULL},
+        {"$", NULL, NULL},
+        {"queue/a", NULL, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct slice whole = slice_str(rows[i].whole), name, filter;
+        assert_int_equal(mqtt_filter_is_shared(whole), rows[i].filter != NULL);
+        if (rows[i].filter == NULL) {
+            continue;
+        }
+        assert_int_equal(mqtt_filter_shared(whole, &name, &filter), rows[i].name != NULL);
+        if (rows[i].name != NULL) {
+            assert_true(slice_eq(name, slice_str(rows[i].name)));
+            assert_true(slice_eq(filter, slice_str(rows[i].filter)));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_utf8_malformed),
         cmocka_unit_test(test_ascii_places),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
