@@ -257,12 +257,12 @@ static void attach(void *arg, const struct bridge_attach *a)
     server_attach(arg, &own);
 }
 
-static int make_bridges(struct program *p)
+static int make_bridges(struct program *p, const char *id)
 {
     char err[BRIDGE_ERROR_MAX] = "";
     const struct bridge_parts parts = {.settings = p->config.bridges,
                                        .count = p->config.bridge_count,
-                                       .id = store_uuid(p->store),
+                                       .id = id,
                                        .node = p->config.node,
                                        .local_prefix = SERVER_OWN_ID,
                                        .attach = attach,
@@ -298,10 +298,14 @@ static int write_bootstrap(struct program *p)
                                      .url = p->url[0] == '\0' ? NULL : p->url,
                                      .mqtt = p->mqtt[0] == '\0' ? NULL : p->mqtt};
     int rc = bootstrap_file_write(p->config.data, &f);
-    if (rc != 0) {
+    if (rc < 0) {
         log_error("bootstrap.json could not be written", "dir=\"%s\" error=\"%s\"", p->config.data,
                   strerror(-rc));
         return EXIT_FAILED;
+    }
+    if (rc == 1) {
+        log_info("first start: the credentials were written", "file=\"%s/bootstrap.json\"",
+                 p->config.data);
     }
     return EXIT_OK;
 }
@@ -313,7 +317,7 @@ static int start_all(struct program *p)
     status = status != EXIT_OK ? status : start_auth(p);
     status = status != EXIT_OK ? status : start_trace(p, loops);
     status = status != EXIT_OK ? status : start_server(p, loops);
-    status = status != EXIT_OK ? status : make_bridges(p);
+    status = status != EXIT_OK ? status : make_bridges(p, store_uuid(p->store));
     status = status != EXIT_OK ? status : start_api(p);
     status = status != EXIT_OK ? status : write_bootstrap(p);
     if (status != EXIT_OK) {
@@ -436,6 +440,19 @@ static bool show_help(int argc, char **argv)
     return false;
 }
 
+/* What the configuration names, before anything is touched. */
+static int check_files(struct program *p)
+{
+    struct config_error err;
+    if (server_check_tls(&p->config, &err) != 0) {
+        return fail(EXIT_USAGE, err.text);
+    }
+    int status = make_bridges(p, "");
+    bridges_free(p->bridges);
+    p->bridges = NULL;
+    return status;
+}
+
 /* argv[0] is "serve". */
 static int serve(int argc, char **argv)
 {
@@ -448,17 +465,18 @@ static int serve(int argc, char **argv)
     if (config_load(&p.config, argc, argv, &check, &err) != 0) {
         return fail(EXIT_USAGE, err.text);
     }
-    if (check) {
-        (void)puts("configuration is good");
+    int status = check_files(&p);
+    if (check || status != EXIT_OK) {
+        (void)(status == EXIT_OK && puts("configuration is good"));
         config_fini(&p.config);
-        return EXIT_OK;
+        return status;
     }
     log_set_level((enum log_level)config_log_level(&p.config));
     block_signals();
     raise_descriptor_limit();
     failpoint_init();
     notify_init(&p.notify);
-    int status = start_all(&p);
+    status = start_all(&p);
     if (status == EXIT_OK) {
         say_where(&p);
         wait_for_stop(&p);

@@ -269,10 +269,6 @@ static int init(struct bridges *all, struct bridge *b, const struct bridge_setti
         (void)snprintf(err, BRIDGE_ERROR_MAX, "bridge %s: %s", s->name, why);
         return -1;
     }
-    if (!s->verify) {
-        log_warn("the remote's certificate is not checked: anyone can be the remote", "bridge=%s",
-                 s->name);
-    }
     return 0;
 }
 
@@ -308,6 +304,10 @@ void bridges_start(struct bridges *all)
     const struct timespec until = in_seconds(START_SECONDS);
     for (unsigned i = 0; i < all->parts.count; i++) {
         struct bridge *b = &all->items[i];
+        if (b->tls != NULL && !b->settings->verify) {
+            log_warn("the remote's certificate is not checked: anyone can be the remote",
+                     "bridge=%s", b->settings->name);
+        }
         char name[24];
         int err = pthread_create(&b->thread, NULL, run, b);
         assert(err == 0);

@@ -123,9 +123,8 @@ static int open_sockets(struct listener *l, struct config_error *err)
 
 /* ---- certificates ---- */
 
-static struct tls_context *load_tls(const struct listener *l, struct config_error *err)
+static struct tls_context *load_tls(const struct config_listener *c, struct config_error *err)
 {
-    const struct config_listener *c = l->settings;
     const struct tls_settings settings = {.certificate = c->certificate,
                                           .key = c->key,
                                           .client_ca = c->client_ca,
@@ -136,9 +135,25 @@ static struct tls_context *load_tls(const struct listener *l, struct config_erro
     char why[TLS_ERROR_MAX];
     struct tls_context *t = tls_context_new(&settings, why);
     if (t == NULL) {
-        (void)snprintf(err->text, sizeof err->text, "listener %s: %s", l->info.name, why);
+        (void)snprintf(err->text, sizeof err->text, "listener %s: %s", c->name, why);
     }
     return t;
+}
+
+int server_check_tls(const struct config *c, struct config_error *err)
+{
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        const struct config_listener *l = &c->listeners[i];
+        if (l->address == NULL || !protocols[l->protocol].tls) {
+            continue;
+        }
+        struct tls_context *t = load_tls(l, err);
+        if (t == NULL) {
+            return -1;
+        }
+        tls_context_unref(t);
+    }
+    return 0;
 }
 
 static struct tls_context *take_tls(struct listener *l)
@@ -159,7 +174,7 @@ int server_reload_tls(struct server *s, struct config_error *err)
         if (!protocols[l->settings->protocol].tls) {
             continue;
         }
-        struct tls_context *fresh = load_tls(l, &why), *old = fresh;
+        struct tls_context *fresh = load_tls(l->settings, &why), *old = fresh;
         if (fresh != NULL) {
             (void)pthread_mutex_lock(&l->lock);
             old = l->tls;
@@ -234,7 +249,7 @@ static int open_one(struct server *s, struct listener *l, const struct config_li
         l->transport == TRANSPORT_TCP) {
         l->transport = TRANSPORT_UNIX;
     }
-    if (protocols[settings->protocol].tls && (l->tls = load_tls(l, err)) == NULL) {
+    if (protocols[settings->protocol].tls && (l->tls = load_tls(settings, err)) == NULL) {
         return -1;
     }
     return open_sockets(l, err);

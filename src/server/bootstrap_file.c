@@ -62,12 +62,14 @@ int bootstrap_file_write(const char *data_dir, const struct bootstrap_file *f)
         return -EINVAL; /* a setting that is no UTF-8 */
     }
     int rc = 0;
+    bool first = false;
     int dir = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) {
         rc = -errno;
         goto out;
     }
     rc = write_temporary(dir, temporary, text);
+    first = faccessat(dir, name, F_OK, 0) != 0;
     if (rc == 0 && (renameat(dir, temporary, dir, name) != 0 || fsync(dir) != 0)) {
         rc = -errno;
     }
@@ -79,5 +81,5 @@ out:
         (void)close(dir);
     }
     free(text);
-    return rc;
+    return rc == 0 && first ? 1 : rc;
 }

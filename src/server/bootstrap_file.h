@@ -12,7 +12,7 @@ struct bootstrap_file {
 
 /*
  * Writes it so that a reader finds the old file or the new one, never a part (temporary file, fsync, rename), mode
- * 0600. 0 or a negative errno.
+ * 0600. 0, 1 when there was none before, or a negative errno.
  */
 int bootstrap_file_write(const char *data_dir, const struct bootstrap_file *f)
     __attribute__((warn_unused_result));

@@ -68,6 +68,9 @@ struct server_listener_info {
 /* Listener `i`, or NULL behind the last. Lives as long as `s`. */
 const struct server_listener_info *server_listener(const struct server *s, unsigned i);
 
+/* Whether the certificate files of all listeners are good. 0; or -1, and `err` says what is wrong with the first. */
+int server_check_tls(const struct config *c, struct config_error *err)
+    __attribute__((warn_unused_result));
 /*
  * Reads the certificate files of all listeners again; connections go on with what they have. A listener whose files are bad
  * keeps its old ones, and `err` says what is wrong with the first such. 0 or -1. Any thread.

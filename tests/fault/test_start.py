@@ -132,6 +132,47 @@ def test_check(tmp_path):
     assert done.returncode == 0 and not (tmp_path / "data").exists()
 
 
+CERTIFICATES = {
+    "none": ("mqtts: 127.0.0.1:0\n", ["listener mqtts", "certificate"]),
+    "no such file": ("mqtts: 127.0.0.1:0\ntls: {certificate: /none.pem, key: /none.key}\n", ["listener mqtts", "/none.pem"]),
+    "no certificate in it": (
+        "listeners:\n  - {name: far, protocol: wss, address: '127.0.0.1:0', certificate: FILE, key: FILE}\n",
+        ["listener far", "tracemq.yaml"],
+    ),
+    "of a bridge": (
+        "bridges:\n  - {name: b, address: 'a:1', protocol: mqtts, ca: FILE, topics: [{topic: x}]}\n",
+        ["bridge b", "tracemq.yaml"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CERTIFICATES)
+def test_broken_certificates(tmp_path, what):
+    """What would end the start is said by --check; nothing was made by then."""
+    content, words = CERTIFICATES[what]
+    path = tmp_path / "tracemq.yaml"
+    path.write_text(content.replace("FILE", str(path)))
+    for check in ([], ["--check"]):
+        refused(serve(tmp_path / "data", "--config", str(path), *check, mqtt=None), *words)
+    assert not (tmp_path / "data").exists()
+
+
+def test_certificates_of_what_is_off(tmp_path):
+    path = tmp_path / "tracemq.yaml"
+    path.write_text("tls: {certificate: /none.pem, key: /none.key}\nlisteners:\n  - {protocol: mqtts, address: off}\n")
+    assert serve(tmp_path / "data", "--config", str(path), "--check").returncode == 0
+
+
+def test_first_start_tells_the_credentials(new_broker):
+    broker = new_broker()
+    line = next(text for text in broker.log().splitlines() if "first start" in text)
+    assert "level=info" in line and f'file="{broker.data}/bootstrap.json"' in line, line
+    broker.stop()
+    broker.start()
+    assert broker.log().count("first start") == 1
+    broker.stop()
+
+
 def test_configuration_file_and_arguments(new_broker, tmp_path):
     path = tmp_path / "tracemq.yaml"
     path.write_text("region: north\nallow_anonymous: on\nloops: 1\n")
