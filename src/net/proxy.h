@@ -7,7 +7,13 @@
 
 #include "net/stream.h"
 
+/* What the certificate that a client has shown to the load balancer is good for. */
+struct proxy_rules {
+    bool user;     /* its common name is the user name */
+    bool required; /* nobody comes in without */
+};
+
 /* Puts it over `s`, whose other end, the load balancer, is `from`. Whether that may be believed is the caller's affair. */
-void stream_proxy_wrap(struct stream *s, const struct sockaddr *from);
+void stream_proxy_wrap(struct stream *s, const struct sockaddr *from, struct proxy_rules rules);
 
 #endif

@@ -4,9 +4,10 @@
  *   version 1   "PROXY TCP4 198.51.100.7 192.0.2.1 40000 1883\r\n", at most 107 bytes; TCP6 the same; UNKNOWN and anything
  *   version 2   12 bytes signature, 1 version 2 and command, 1 family and transport, 2 length of the rest (big-endian):
  *               addresses and ports (TCP4 12 bytes, TCP6 36, Unix 216), then type-length-value entries (1, 2, n bytes)
+ *   TLS entry   1 byte flags of the client, 4 result of the check (0: good), then entries as above
  *
- * Strict: who may send a header may say who a client is, so what is not exactly a header is refused. Of the entries only the
- * checksum is looked at.
+ * Strict: who may send a header may say who a client is, so what is not exactly a header is refused. Entries that are not
+ * known here are skipped; of several of a kind the first holds, but of a certificate's name there is one.
  */
 #include "net/proxy_header.h"
 
@@ -16,7 +17,20 @@
 
 #include "base/bytes.h"
 
-enum { V1_MAX = 107, V2_HEAD = 16, TYPE_CRC32C = 3, CRC_BYTES = 4 };
+enum { V1_MAX = 107, V2_HEAD = 16, CRC_BYTES = 4, TLS_HEAD = 5 };
+enum {
+    TYPE_AUTHORITY = 0x02,
+    TYPE_CRC32C = 0x03,
+    TYPE_UNIQUE_ID = 0x05,
+    TYPE_TLS = 0x20,
+    TYPE_TLS_VERSION = 0x21,
+    TYPE_TLS_CN = 0x22,
+    TYPE_TLS_CIPHER = 0x23,
+    TYPE_GOOGLE = 0xE0,
+    TYPE_AWS = 0xEA,
+    TYPE_AZURE = 0xEE
+};
+enum { CLIENT_TLS = 1, CLIENT_CERTIFICATE = 2, CLIENT_CERTIFICATE_RESUMED = 4 };
 enum { LOCAL = 0, PROXY = 1 };
 
 static const uint8_t signature[12] = "\r\n\r\n\0\r\nQUIT\n";
@@ -130,20 +144,114 @@ static bool checksum_fits(struct slice header, const uint8_t *checksum)
     return ~crc == get_be32(checksum);
 }
 
-static long check_entries(struct slice header, struct slice entries, struct proxy_header *out)
+/* Cuts the next entry off; false: there is none, or (`*over`) one that is longer than what it stands in. */
+static bool next_entry(struct slice *entries, uint8_t *type, struct slice *value, bool *over)
 {
-    while (entries.n > 0) {
-        size_t n = entries.n < 3 ? SIZE_MAX : get_be16(entries.p + 1);
-        if (n > entries.n - 3) {
-            return bad(out, "version 2: an entry is longer than the header");
-        }
-        if (entries.p[0] == TYPE_CRC32C &&
-            (n != CRC_BYTES || !checksum_fits(header, entries.p + 3))) {
-            return bad(out, "version 2: the checksum is wrong");
-        }
-        entries = slice_from(entries, 3 + n);
+    size_t n = entries->n < 3 ? SIZE_MAX : get_be16(entries->p + 1);
+    *over = entries->n > 0 && (entries->n < 3 || n > entries->n - 3);
+    if (entries->n == 0 || *over) {
+        return false;
     }
-    return (long)header.n;
+    *type = entries->p[0];
+    *value = slice_make(entries->p + 3, n);
+    *entries = slice_from(*entries, 3 + n);
+    return true;
+}
+
+static void keep_first(struct slice *to, struct slice value)
+{
+    if (to->n == 0) {
+        *to = value;
+    }
+}
+
+/* 0, or -1 for a bad one. */
+static int take_tls(struct slice in, struct proxy_tls *out)
+{
+    uint8_t type;
+    struct slice value;
+    bool over;
+    if (in.n < TLS_HEAD) {
+        return -1;
+    }
+    unsigned client = in.p[0];
+    bool shown = (client & (CLIENT_CERTIFICATE | CLIENT_CERTIFICATE_RESUMED)) != 0;
+    out->used = (client & CLIENT_TLS) != 0;
+    out->certified = out->used && shown && get_be32(in.p + 1) == 0;
+    in = slice_from(in, TLS_HEAD);
+    while (next_entry(&in, &type, &value, &over)) {
+        if (type == TYPE_TLS_CN && out->common_name.n > 0) {
+            return -1;
+        }
+        switch (type) {
+        case TYPE_TLS_VERSION:
+            keep_first(&out->version, value);
+            break;
+        case TYPE_TLS_CN:
+            out->common_name = value;
+            break;
+        case TYPE_TLS_CIPHER:
+            keep_first(&out->cipher, value);
+            break;
+        default:
+            break;
+        }
+    }
+    return over ? -1 : 0;
+}
+
+/* Printable, as it may stand anywhere. */
+static void take_link(uint8_t type, struct slice v, char out[PROXY_LINK_MAX])
+{
+    size_t text = 0;
+    while (text + 1 < v.n && v.p[text + 1] > ' ' && v.p[text + 1] < 127) {
+        text++;
+    }
+    if (out[0] != '\0') {
+        return;
+    }
+    if (type == TYPE_AWS && v.n > 1 && v.p[0] == 1 && text == v.n - 1) {
+        (void)snprintf(out, PROXY_LINK_MAX, "aws:%.*s", (int)text, (const char *)v.p + 1);
+    } else if (type == TYPE_AZURE && v.n == 5 && v.p[0] == 1) { /* little-endian */
+        uint32_t id = (uint32_t)v.p[4] << 24 | (uint32_t)v.p[3] << 16 | (uint32_t)v.p[2] << 8;
+        (void)snprintf(out, PROXY_LINK_MAX, "azure:%u", id | v.p[1]);
+    } else if (type == TYPE_GOOGLE && v.n == 8) {
+        (void)snprintf(out, PROXY_LINK_MAX, "google:%llu",
+                       (unsigned long long)get_be32(v.p) << 32 | get_be32(v.p + 4));
+    }
+}
+
+static long take_entries(struct slice header, struct slice entries, struct proxy_header *out)
+{
+    uint8_t type;
+    struct slice value;
+    bool over, tls = false;
+    while (next_entry(&entries, &type, &value, &over)) {
+        switch (type) {
+        case TYPE_CRC32C:
+            if (value.n != CRC_BYTES || !checksum_fits(header, value.p)) {
+                return bad(out, "version 2: the checksum is wrong");
+            }
+            break;
+        case TYPE_TLS:
+            if (tls || take_tls(value, &out->tls) != 0) {
+                return bad(out,
+                           "version 2: the entry on TLS is not well formed, or not the only one");
+            }
+            tls = true;
+            break;
+        case TYPE_AUTHORITY:
+            keep_first(&out->server_name, value);
+            break;
+        case TYPE_UNIQUE_ID:
+            keep_first(&out->unique_id, value);
+            break;
+        default:
+            take_link(type, value, out->link);
+            break;
+        }
+    }
+    return over ? bad(out, "version 2: an entry is longer than the header") : (long)header.n;
 }
 
 /* Families and transports that are streams; `bytes` of addresses. */
@@ -199,7 +307,7 @@ static long parse_v2(struct slice in, struct proxy_header *out)
     }
     out->known = f->family != AF_UNSPEC;
     take_address(f, in.p + V2_HEAD, &out->client);
-    return check_entries(header, slice_from(header, V2_HEAD + (size_t)f->bytes), out);
+    return take_entries(header, slice_from(header, V2_HEAD + (size_t)f->bytes), out);
 }
 
 /* ---- which ---- */

@@ -31,9 +31,10 @@ struct stream_told {
     const char *tls_version, *tls_cipher; /* NULL: no TLS */
     char sni[256];                        /* server name that the client asked for; "": none */
     bool certified;                       /* it has shown a certificate, and that is good */
-    char subject[256], issuer[256];       /* of that */
-    int64_t not_after;                    /* its end, seconds since 1970 */
+    char subject[256], issuer[256];       /* of that; "": not known */
+    int64_t not_after;                    /* its end, seconds since 1970; 0: not known */
     char user[257];                       /* who it is by its certificate, if that is to tell; "" */
+    const char *proxy_id, *proxy_link; /* a load balancer's words for the connection; NULL: none */
 };
 
 /* A load balancer between us and the client: both addresses. */

@@ -32,6 +32,7 @@ struct certificate {
 struct tls_context {
     _Atomic unsigned refs;
     enum tls_username username;
+    bool asks; /* clients for a certificate */
     size_t count;
     struct certificate *certs;
 };
@@ -311,6 +312,7 @@ struct tls_context *tls_context_new(const struct tls_settings *s, char err[TLS_E
     struct tls_context *t = mem_new(1, sizeof *t);
     atomic_init(&t->refs, 1);
     t->username = s->username;
+    t->asks = s->client != TLS_CLIENT_NONE;
     if (!load_all(t, s, err)) {
         tls_context_unref(t);
         return NULL;
@@ -601,6 +603,10 @@ static void tls_told(const struct stream *s, struct stream_told *out)
     const char *name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
     (void)snprintf(out->sni, sizeof out->sni, "%s", name == NULL ? "" : name);
     const X509 *x = SSL_get0_peer_certificate(t->ssl);
+    if (t->context->asks) { /* then what a load balancer says of one counts for nothing */
+        out->certified = false;
+        out->subject[0] = out->user[0] = '\0';
+    }
     if (x != NULL) {
         told_certificate(t, x, out);
     }

@@ -290,13 +290,22 @@ void listeners_close(struct server *s)
 
 /* ---- new connections ---- */
 
+/* A certificate that was shown to the load balancer counts where we ask for none ourselves. */
+static struct proxy_rules proxy_rules(const struct config_listener *l)
+{
+    bool tls = protocols[l->protocol].tls;
+    bool asks = tls && l->client_certificate != TLS_CLIENT_NONE;
+    return (struct proxy_rules){.user = !asks && l->username_from == TLS_USER_CN,
+                                .required = !tls && l->client_certificate == TLS_CLIENT_REQUIRED};
+}
+
 /* The layers between the socket and MQTT. */
 static void compose(struct stream *s, struct listener *l, int fd,
                     const struct sockaddr_storage *peer)
 {
     stream_tcp_init(s, fd);
     if (l->settings->proxy_protocol) {
-        stream_proxy_wrap(s, (const struct sockaddr *)peer);
+        stream_proxy_wrap(s, (const struct sockaddr *)peer, proxy_rules(l->settings));
     }
     if (protocols[l->settings->protocol].tls) {
         struct tls_context *t = take_tls(l);

@@ -243,19 +243,59 @@ static void finish_listeners(struct config *c)
     }
 }
 
-/* Anybody could say that they are anybody. */
-static int check_proxies(const struct config *c, struct config_error *err)
+static bool is_given(const struct config_listener *l, size_t row)
 {
+    return (l->given >> row & 1) != 0;
+}
+
+static bool is_tls(const struct config_listener *l)
+{
+    return l->protocol == PROTOCOL_MQTTS || l->protocol == PROTOCOL_WSS;
+}
+
+/* A certificate may be shown to us, or to the load balancer, which tells its common name. */
+static bool may_name_users(const struct config_listener *l)
+{
+    bool asks = is_tls(l) && l->client_certificate != TLS_CLIENT_NONE;
+    return asks || (l->proxy_protocol && l->username_from == TLS_USER_CN);
+}
+
+static const char *listener_problem(const struct config_listener *l)
+{
+    bool path = strncmp(l->address, "unix:", strlen("unix:")) == 0;
+    if (l->proxy_protocol && !path && l->proxy_from[strspn(l->proxy_from, ", ")] == '\0') {
+        return "proxy_protocol is on: expected the addresses of the load balancers in proxy_from, got none";
+    }
+    if (is_given(l, LISTENER_ROW_client_certificate) && l->client_certificate != TLS_CLIENT_NONE &&
+        !is_tls(l) && !l->proxy_protocol) {
+        return "client_certificate: expected a protocol over TLS, or proxy_protocol";
+    }
+    if (is_given(l, LISTENER_ROW_username_from) && l->username_from != TLS_USER_NONE &&
+        !may_name_users(l)) {
+        return l->proxy_protocol
+                   ? "username_from: a PROXY header tells a certificate's common name only: expected cn"
+                   : "username_from: expected client_certificate to be optional or required, or proxy_protocol";
+    }
+    return NULL;
+}
+
+/* What would let in who should not be, or do nothing. */
+static int check_listeners(const struct config *c, struct config_error *err)
+{
+    bool certificates = false, names_users = c->tls_username_from == TLS_USER_NONE;
     for (unsigned i = 0; i < c->listener_count; i++) {
         const struct config_listener *l = &c->listeners[i];
-        bool path = l->address != NULL && strncmp(l->address, "unix:", strlen("unix:")) == 0;
-        if (l->proxy_protocol && !path && l->proxy_from[strspn(l->proxy_from, ", ")] == '\0') {
-            config_fail(err,
-                        "listener %s: proxy_protocol is on: expected the addresses of the load "
-                        "balancers in proxy_from, got none",
-                        l->name);
+        const char *problem = l->address == NULL ? NULL : listener_problem(l);
+        if (problem != NULL) {
+            config_fail(err, "listener %s: %s", l->name, problem);
             return -1;
         }
+        certificates = certificates || (l->address != NULL && (is_tls(l) || l->proxy_protocol));
+        names_users = names_users || may_name_users(l);
+    }
+    if (certificates && !names_users) {
+        config_fail(err, "tls.username_from: no listener asks for client certificates");
+        return -1;
     }
     return 0;
 }
@@ -291,7 +331,7 @@ int config_load(struct config *c, int argc, char **argv, bool *check, struct con
     }
     close_unnamed(c, &a);
     finish_listeners(c);
-    if (check_proxies(c, err) != 0) {
+    if (check_listeners(c, err) != 0) {
         config_fini(c);
         return -1;
     }

@@ -112,8 +112,16 @@ void evidence_layers(struct evidence *e, const struct conn *c)
     }
     if (t.certified) {
         evidence_str(e, EV_CERT_SUBJECT, t.subject);
+    }
+    if (t.certified && t.not_after != 0) { /* a load balancer knows no more than the name */
         evidence_str(e, EV_CERT_ISSUER, t.issuer);
         evidence_u64(e, EV_CERT_NOT_AFTER, (uint64_t)t.not_after * 1000000);
+    }
+    if (t.proxy_id != NULL) {
+        evidence_str(e, EV_PROXY_ID, t.proxy_id);
+    }
+    if (t.proxy_link != NULL) {
+        evidence_str(e, EV_PROXY_LINK, t.proxy_link);
     }
 }
 

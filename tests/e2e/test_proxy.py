@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from harness import raw, ws
+from harness.broker import Broker
 from harness.certs import Authority
 from harness.wait import wait_until
 
@@ -20,9 +21,19 @@ def v2(command, family=0, addresses=b"", entries=b""):
     return SIGNATURE + struct.pack(">BBH", 0x20 | command, family, len(addresses + entries)) + addresses + entries
 
 
-def v2_tcp4(address=CLIENT, port=40000):
-    return v2(1, 0x11, socket.inet_aton(address) + socket.inet_aton("192.0.2.1") + struct.pack(">HH", port, 1883),
-              entries=b"\x04\x00\x02ab")  # fmt: skip
+def v2_tcp4(address=CLIENT, port=40000, entries=b"\x04\x00\x02ab"):
+    return v2(1, 0x11, socket.inet_aton(address) + socket.inet_aton("192.0.2.1") + struct.pack(">HH", port, 1883), entries=entries)
+
+
+def entry(kind, value):
+    return struct.pack(">BH", kind, len(value)) + value
+
+
+def certified(name, client=3, verify=0):
+    """A header that tells of a client certificate, as HAProxy's send-proxy-v2-ssl-cn does."""
+    inner = entry(0x21, b"TLSv1.3") + entry(0x22, name.encode()) + entry(0x23, b"TLS_AES_256_GCM_SHA384")
+    tls = entry(0x20, struct.pack(">BI", client, verify) + inner)
+    return v2_tcp4(entries=entry(2, b"mqtt.example") + tls + entry(5, b"req-42") + entry(0xEA, b"\1vpce-08d2"))
 
 
 V2_TCP6 = v2(1, 0x21, socket.inet_pton(socket.AF_INET6, "2001:db8::7") * 2 + struct.pack(">HH", 5, 1883))
@@ -256,6 +267,148 @@ def test_limits_are_the_clients(new_broker):
     for i in (0, 2):
         kept[i].bye()
     broker.stop()
+
+
+# ---- what the load balancer knows of the client's TLS ----
+
+NAMES = """
+listeners:
+  - {name: named, protocol: mqtt, address: '127.0.0.1:0', proxy_protocol: on, proxy_from: 127.0.0.1, username_from: cn}
+  - {name: must, protocol: mqtt, address: '127.0.0.1:0', proxy_protocol: on, proxy_from: 127.0.0.1, username_from: cn,
+     client_certificate: required}
+  - {name: web, protocol: ws, address: '127.0.0.1:0', proxy_protocol: on, proxy_from: 127.0.0.1, username_from: cn}
+  - {name: again, protocol: mqtts, address: '127.0.0.1:0', proxy_protocol: on, proxy_from: 127.0.0.1, username_from: cn,
+     certificate: CERT, key: KEY}
+  - {name: own, protocol: mqtts, address: '127.0.0.1:0', proxy_protocol: on, proxy_from: 127.0.0.1, username_from: cn,
+     certificate: CERT, key: KEY, client_ca: CA, client_certificate: optional}
+  - {name: strange, protocol: mqtt, address: '127.0.0.1:0', proxy_protocol: on, proxy_from: 10.0.0.1, username_from: cn}
+"""
+
+
+@pytest.fixture(scope="module")
+def named(ca, tmp_path_factory):
+    cert, key = ca.issue("server", san="DNS:localhost")
+    directory = tmp_path_factory.mktemp("named")
+    config = directory / "tracemq.yaml"
+    config.write_text(NAMES.replace("CERT", str(cert)).replace("KEY", str(key)).replace("CA", str(ca.cert)))
+    broker = Broker(directory, "--config", str(config)).start()
+    broker.cli("user", "add", "device-7", "--password-stdin", "--allow", "#", stdin="of no use here")
+    yield broker
+    broker.stop()
+
+
+def over(ca, s, listener):
+    """What lies over the header on that listener."""
+    if listener in ("again", "own"):
+        s = ssl.create_default_context(cafile=str(ca.cert)).wrap_socket(s, server_hostname="localhost")
+    return ws.WebSocket(s) if listener == "web" else s
+
+
+def answer(broker, ca, header, listener, name, user=None, password=None):
+    """The CONNACK's code, None when there is none."""
+    with dial(broker, header, broker.listener(listener)) as s, raw.Client(broker, over=over(ca, s, listener)) as c:
+        try:
+            c.send(raw.connect(name, user, password))
+            code = c.receive(raw.CONNACK).body[1]
+        except (raw.Closed, ConnectionError):
+            return None
+        c.bye() if code == 0 else None
+        return code
+
+
+@pytest.mark.parametrize("listener", ("named", "must", "web", "again"))
+@pytest.mark.parametrize("flags", (3, 5, 7))
+def test_the_certificate_names_the_user(named, ca, name, listener, flags):
+    assert answer(named, ca, certified("device-7", flags), listener, name) == 0
+    row = named.wait_causes(name, "accepted.new", "client.normal")[0]
+    detail = row["detail"]
+    assert (row["peer"], row["user"], detail["certSubject"]) == (f"{CLIENT}:40000", "device-7", "CN=device-7")
+    assert (detail["proxyId"], detail["proxyLink"]) == ("req-42", "aws:vpce-08d2")
+    if listener != "again":  # there the TLS that counts is ours
+        assert (detail["tlsVersion"], detail["tlsCipher"]) == ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+        assert detail["tlsServerName"] == "mqtt.example"
+    assert "certIssuer" not in detail and "certNotAfter" not in detail
+
+
+def test_what_it_says_of_itself_counts_for_nothing(named, ca, name):
+    assert answer(named, ca, certified("device-7"), "named", name, "admin", "wrong") == 0
+    assert named.wait_causes(name, "accepted.new", "client.normal")[0]["user"] == "device-7"
+
+
+def test_a_name_without_a_user(named, ca, name):
+    assert answer(named, ca, certified("nobody"), "named", name, named.user, named.password) == 5
+    assert "nobody" in named.wait_causes(name, "auth.certificate")[0]["detail"]["rule"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    (
+        certified("device-7", 1),  # no certificate was shown
+        certified("device-7", 3, 10),  # it has ended, the balancer says
+        certified("device-7", 2),  # and no TLS
+        certified("dev\0ice"),
+        v2_tcp4(),
+        V1,
+    ),
+)
+def test_no_good_certificate(named, ca, name, header):
+    """It proves nothing: password or nobody."""
+    assert answer(named, ca, header, "named", name + "a") == 5
+    named.wait_causes(name + "a", "auth.anonymous")
+    assert answer(named, ca, header, "named", name, named.user, named.password) == 0
+    assert named.wait_causes(name, "accepted.new", "client.normal")[0]["user"] == named.user
+
+
+@pytest.mark.parametrize("header", (certified("device-7", 1), certified("device-7", 3, 10), v2_tcp4(), V1, v2(1), LOCAL))
+def test_a_certificate_is_required(named, ca, name, header):
+    where = named.listener("must")
+    with dial(named, header + raw.connect(name, named.user, named.password), where) as s:
+        peer = near(s)
+        gone(s)
+    peer = f"{CLIENT}:40000" if CLIENT.encode() in header or header[13:14] == b"\x11" else peer
+    rows(named, "auth.certificate", peer, "no client certificate that it found good")
+    assert named.trace(name) == []
+
+
+def test_ours_counts_where_we_ask(named, ca, name):
+    """The listener asks for certificates itself: the header's is of no use."""
+    assert answer(named, ca, certified("device-7"), "own", name) == 5
+    row = named.wait_causes(name, "auth.anonymous")[0]
+    assert row["peer"] == f"{CLIENT}:40000"
+
+
+def test_only_of_the_balancers(named, ca, name):
+    assert answer(named, ca, certified("device-7"), "strange", name) is None
+    assert named.trace(name) == []
+
+
+def test_a_header_of_the_client_itself(named, ca, name):
+    """Behind the balancer's: MQTT is expected there."""
+    with dial(named, V1 + certified("device-7") + raw.connect(name), named.listener("named")) as s:
+        gone(s)
+    rows(named, "handshake.not_mqtt", f"{CLIENT}:40000")
+    assert named.trace(name) == []
+
+
+def listener(text):
+    return f"listeners:\n  - {{protocol: mqtt, address: '127.0.0.1:0', {text}}}\n"
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    (
+        (listener("username_from: cn"), "listener mqtt: username_from: expected client_certificate"),
+        (listener("client_certificate: required"), "listener mqtt: client_certificate: expected a protocol over TLS"),
+        (listener("username_from: dns, proxy_protocol: on, proxy_from: '::1'"), "common name only: expected cn"),
+        ("mqtts: 127.0.0.1:0\ntls: {username_from: cn}\n", "tls.username_from: no listener asks for client certificates"),
+    ),
+)
+def test_names_that_could_not_come(new_broker, tmp_path, config, words):
+    path = tmp_path / "tracemq.yaml"
+    path.write_text(config)
+    broker = new_broker(start=False)
+    done = subprocess.run([*broker.command()[:2], "--check", "--config", str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

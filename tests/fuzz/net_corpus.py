@@ -81,6 +81,15 @@ def v2(command, family=0, rest=b"", length=None):
     return SIGNATURE + struct.pack(">BBH", 0x20 | command, family, len(rest) if length is None else length) + rest
 
 
+def entry(kind, value):
+    return struct.pack(">BH", kind, len(value)) + value
+
+
+def tls(client, verify, *entries):
+    return entry(0x20, struct.pack(">BI", client, verify) + b"".join(entries))
+
+
+NAME = entry(0x22, b"device-7")
 FOUR = bytes([198, 51, 100, 7, 192, 0, 2, 1, 0x9C, 0x40, 0x07, 0x5B])
 PROXY = {
     "v1": b"PROXY TCP4 198.51.100.7 192.0.2.1 40000 1883\r\n\x10more",
@@ -94,6 +103,20 @@ PROXY = {
     "v2-six": v2(1, 0x21, bytes(36)) + b"more",
     "v2-unix": v2(1, 0x31, b"/run/x" + bytes(210)) + b"more",
     "v2-entries": v2(1, 0x11, FOUR + b"\x04\x00\x03abc\x20\x00\x00") + b"more",
+    "v2-tls": v2(1, 0x11, FOUR + tls(3, 0, entry(0x21, b"TLSv1.3"), NAME, entry(0x23, b"AES"))) + b"more",
+    "v2-tls-resumed": v2(1, 0x11, FOUR + tls(5, 0, NAME)) + b"more",
+    "v2-tls-not-good": v2(1, 0x11, FOUR + tls(3, 10, NAME)) + b"more",
+    "v2-tls-none-shown": v2(1, 0x11, FOUR + tls(1, 0)) + b"more",
+    "v2-tls-zero-in-name": v2(1, 0x11, FOUR + tls(3, 0, entry(0x22, b"dev\0ice"))) + b"more",
+    "v2-tls-long-name": v2(1, 0x11, FOUR + tls(3, 0, entry(0x22, b"x" * 300))) + b"more",
+    "v2-tls-two-names": v2(1, 0x11, FOUR + tls(3, 0, NAME, NAME)) + b"more",
+    "v2-tls-twice": v2(1, 0x11, FOUR + tls(1, 0) + tls(3, 0, NAME)) + b"more",
+    "v2-tls-short": v2(1, 0x11, FOUR + entry(0x20, b"\x03\0\0")) + b"more",
+    "v2-tls-entry-too-long": v2(1, 0x11, FOUR + tls(3, 0, b"\x22\x00\x09abc")) + b"more",
+    "v2-names": v2(1, 0x11, FOUR + entry(2, b"mqtt.example") + entry(5, b"id-1")) + b"more",
+    "v2-binary-id": v2(1, 0x11, FOUR + entry(5, bytes(range(120, 150)))) + b"more",
+    "v2-links": v2(1, 0x11, FOUR + entry(0xEE, b"\1\2\3\4\5") + entry(0xEA, b"\1vpce-08d2")) + b"more",
+    "v2-link-google": v2(1, 0x11, FOUR + entry(0xE0, bytes(range(8)))) + b"more",
     # as computed by another implementation, over "\x02\x00\x06behind" behind it
     "v2-checksum": v2(1, 0x11, FOUR + b"\x03\x00\x04\x45\x4a\x60\x4b\x02\x00\x06behind") + b"more",
     "v2-bad-checksum": v2(1, 0x11, FOUR + b"\x03\x00\x04\x45\x4a\x60\x4c\x02\x00\x06behind") + b"more",

@@ -136,7 +136,7 @@ static void test_v2(void **state)
     v2_begin(&b, 0x21, 0x11);
     buf_put(&b, four, sizeof four);
     v2_entry(&b, 0x04, "padding", 7);
-    v2_entry(&b, 0x20, "unread", 6);
+    v2_entry(&b, 0x30, "unread", 6);
     v2_end(&b);
     for (size_t cut = 0; cut < buf_len(&b); cut++) {
         assert_int_equal(proxy_header_parse(slice_make(b.p, cut), &h), 0);
@@ -208,6 +208,118 @@ static void test_v2_checksum(void **state)
     expect_bad(&b, "checksum");
 }
 
+/* Client flags, result of the check, and a common name unless NULL. */
+static void v2_tls(struct buf *b, uint8_t client, uint8_t verify, const char *name)
+{
+    struct buf in = {0};
+    const uint8_t head[5] = {client, 0, 0, 0, verify};
+    buf_put(&in, head, sizeof head);
+    v2_entry(&in, 0x21, "TLSv1.3", 7);
+    v2_entry(&in, 0x2f, "new", 3);
+    if (name != NULL) {
+        v2_entry(&in, 0x22, name, (uint16_t)strlen(name));
+    }
+    v2_entry(&in, 0x23, "AES", 3);
+    v2_entry(b, 0x20, in.p, (uint16_t)buf_len(&in));
+    buf_fini(&in);
+}
+
+static void test_v2_says_more(void **state)
+{
+    static const uint8_t azure[5] = {1, 0x78, 0x56, 0x34, 0x12}, google[8] = {0, 0, 0, 1, [7] = 2};
+    struct buf b = {0};
+    struct proxy_header h;
+    (void)state;
+    v2_begin(&b, 0x21, 0x11);
+    buf_put(&b, four, sizeof four);
+    v2_entry(&b, 0x02, "mqtt.example", 12);
+    v2_entry(&b, 0x05, "id-1", 4);
+    v2_entry(&b, 0x05, "id-2", 4);
+    v2_tls(&b, 1 | 4, 0, "device-7");
+    v2_entry(&b, 0xEA, "\x02other", 6);
+    v2_entry(&b, 0xEA, "\x01vpce-08d2", 10);
+    v2_entry(&b, 0xEE, azure, sizeof azure);
+    v2_end(&b);
+    assert_int_equal(parse(&b, &h), buf_len(&b));
+    assert_true(slice_eq(h.server_name, slice_str("mqtt.example")));
+    assert_true(slice_eq(h.unique_id, slice_str("id-1")));
+    assert_true(h.tls.used && h.tls.certified);
+    assert_true(slice_eq(h.tls.version, slice_str("TLSv1.3")));
+    assert_true(slice_eq(h.tls.cipher, slice_str("AES")));
+    assert_true(slice_eq(h.tls.common_name, slice_str("device-7")));
+    assert_string_equal(h.link, "aws:vpce-08d2");
+    buf_fini(&b);
+    v2_begin(&b, 0x21, 0x00); /* of no known address; all the same */
+    v2_entry(&b, 0xEE, azure, sizeof azure);
+    v2_end(&b);
+    assert_int_equal(parse(&b, &h), buf_len(&b));
+    assert_string_equal(h.link, "azure:305419896");
+    buf_fini(&b);
+    v2_begin(&b, 0x21, 0x00);
+    v2_entry(&b, 0xEA, "\x01not printable ", 15);
+    v2_entry(&b, 0xE0, google, sizeof google);
+    v2_end(&b);
+    assert_int_equal(parse(&b, &h), buf_len(&b));
+    assert_string_equal(h.link, "google:4294967298");
+    buf_fini(&b);
+    v2_begin(&b, 0x20, 0x11); /* LOCAL says nothing of a client */
+    buf_put(&b, four, sizeof four);
+    v2_tls(&b, 7, 0, "device-7");
+    v2_end(&b);
+    assert_int_equal(parse(&b, &h), buf_len(&b));
+    assert_false(h.tls.used || h.tls.certified);
+    buf_fini(&b);
+}
+
+static void test_v2_certified(void **state)
+{
+    static const struct {
+        uint8_t client, verify;
+        bool certified;
+    } rows[] = {
+        {1 | 2, 0, true},  {1 | 2 | 4, 0, true}, {1 | 4, 0, true},
+        {1, 0, false}, /* a good result of nothing: no certificate was shown */
+        {1 | 2, 1, false}, {2, 0, false},        {0, 0, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buf b = {0};
+        struct proxy_header h;
+        v2_begin(&b, 0x21, 0x11);
+        buf_put(&b, four, sizeof four);
+        v2_tls(&b, rows[i].client, rows[i].verify, "device-7");
+        v2_end(&b);
+        assert_int_equal(parse(&b, &h), buf_len(&b));
+        assert_int_equal(h.tls.certified, rows[i].certified);
+        buf_fini(&b);
+    }
+}
+
+static void test_v2_bad_tls(void **state)
+{
+    static const uint8_t twice[] = {1, 0, 0, 0, 0, 0x22, 0, 1, 'a', 0x22, 0, 1, 'b'};
+    static const uint8_t longer[] = {1, 0, 0, 0, 0, 0x22, 0, 2, 'a'};
+    struct buf b = {0};
+    (void)state;
+    v2_begin(&b, 0x21, 0x00);
+    v2_entry(&b, 0x20, twice, 4);
+    v2_end(&b);
+    expect_bad(&b, "entry on TLS");
+    v2_begin(&b, 0x21, 0x00);
+    v2_entry(&b, 0x20, twice, sizeof twice);
+    v2_end(&b);
+    expect_bad(&b, "entry on TLS");
+    v2_begin(&b, 0x21, 0x00);
+    v2_entry(&b, 0x20, longer, sizeof longer);
+    v2_end(&b);
+    expect_bad(&b, "entry on TLS");
+    v2_begin(&b, 0x21, 0x00);
+    v2_tls(&b, 0, 0, NULL);
+    v2_tls(&b, 3, 0, "a");
+    v2_end(&b);
+    expect_bad(&b, "entry on TLS");
+}
+
 static void test_v2_bad(void **state)
 {
     struct buf b = {0};
@@ -257,7 +369,7 @@ struct fixture {
     ssize_t end;
 };
 
-static void open_stream(struct fixture *f, size_t limit)
+static void open_stream_by(struct fixture *f, size_t limit, struct proxy_rules rules)
 {
     struct sockaddr_in lb = {.sin_family = AF_INET, .sin_port = htons(7)};
     struct sockaddr_storage from = {0};
@@ -265,7 +377,12 @@ static void open_stream(struct fixture *f, size_t limit)
     assert_int_equal(inet_pton(AF_INET, "192.0.2.200", &lb.sin_addr), 1);
     memcpy(&from, &lb, sizeof lb);
     stream_mem_init(&f->s, &f->mem);
-    stream_proxy_wrap(&f->s, (const struct sockaddr *)&from);
+    stream_proxy_wrap(&f->s, (const struct sockaddr *)&from, rules);
+}
+
+static void open_stream(struct fixture *f, size_t limit)
+{
+    open_stream_by(f, limit, (struct proxy_rules){0});
 }
 
 static void close_stream(struct fixture *f)
@@ -368,6 +485,70 @@ static void test_layer_ends(void **state)
     }
 }
 
+/* Whose name it is to the broker, by what the load balancer says of a certificate. */
+static void test_layer_names(void **state)
+{
+    char long_name[300] = "";
+    memset(long_name, 'x', sizeof long_name - 1);
+    const struct {
+        uint8_t client, verify;
+        const char *name;
+        struct proxy_rules rules;
+        const char *user; /* NULL: refused */
+    } rows[] = {
+        {3, 0, "device-7", {.user = true}, "device-7"},
+        {3, 0, "device-7", {.user = true, .required = true}, "device-7"},
+        {3, 0, "device-7", {0}, ""},
+        {3, 0, "device-7", {.required = true}, ""},
+        {3, 0, NULL, {.user = true, .required = true}, ""},
+        {3, 0, long_name, {.user = true}, ""},
+        {3, 10, "device-7", {.user = true}, ""},
+        {3, 10, "device-7", {.user = true, .required = true}, NULL},
+        {1, 0, "device-7", {.user = true}, ""},
+        {1, 0, "device-7", {.required = true}, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buf b = {0};
+        struct fixture f;
+        struct stream_told told;
+        struct stream_why why;
+        v2_begin(&b, 0x21, 0x11);
+        buf_put(&b, four, sizeof four);
+        v2_tls(&b, rows[i].client, rows[i].verify, rows[i].name);
+        v2_entry(&b, 0x05, "\0\xff", 2);
+        v2_end(&b);
+        open_stream_by(&f, 7, rows[i].rules);
+        read_all(&f, b.p, buf_len(&b), 64);
+        stream_told(&f.s, &told);
+        stream_why(&f.s, &why);
+        assert_int_equal(f.end, rows[i].user == NULL ? -EPROTO : -EAGAIN);
+        assert_int_equal(why.known, rows[i].user == NULL);
+        assert_string_equal(told.user, rows[i].user == NULL ? "" : rows[i].user);
+        assert_string_equal(told.proxy_id, "00ff");
+        assert_string_equal(told.tls_version, "TLSv1.3");
+        assert_non_null(stream_via(&f.s));
+        if (why.known) {
+            assert_int_equal(why.cause, CAUSE_AUTH_CERTIFICATE);
+        }
+        close_stream(&f);
+        buf_fini(&b);
+    }
+}
+
+static void test_layer_without_certificate(void **state)
+{
+    static const char *const texts[] = {"PROXY UNKNOWN\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"};
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct fixture f;
+        open_stream_by(&f, 0, (struct proxy_rules){.required = true});
+        read_all(&f, texts[i], strlen(texts[i]), 64);
+        assert_int_equal(f.end, -EPROTO);
+        close_stream(&f);
+    }
+}
+
 /* ---- networks ---- */
 
 static bool has(const char *list, const char *address)
@@ -422,11 +603,21 @@ static void test_networks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_v1),          cmocka_unit_test(test_v1_bad),
-        cmocka_unit_test(test_v2),          cmocka_unit_test(test_v2_without_a_client),
-        cmocka_unit_test(test_v2_checksum), cmocka_unit_test(test_v2_bad),
-        cmocka_unit_test(test_layer),       cmocka_unit_test(test_layer_drained),
-        cmocka_unit_test(test_layer_ends),  cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_v1),
+        cmocka_unit_test(test_v1_bad),
+        cmocka_unit_test(test_v2),
+        cmocka_unit_test(test_v2_without_a_client),
+        cmocka_unit_test(test_v2_checksum),
+        cmocka_unit_test(test_v2_bad),
+        cmocka_unit_test(test_layer),
+        cmocka_unit_test(test_layer_drained),
+        cmocka_unit_test(test_layer_ends),
+        cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_v2_says_more),
+        cmocka_unit_test(test_v2_certified),
+        cmocka_unit_test(test_v2_bad_tls),
+        cmocka_unit_test(test_layer_names),
+        cmocka_unit_test(test_layer_without_certificate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
