@@ -41,7 +41,7 @@ struct routed {
     bool have;       /* the durable sessions there had it before a crash */
     bool repetition; /* nothing to deliver, but to answer when what waits is stored */
     bool shared;
-    uint8_t passed; /* `shared`: so many members were picked that might not read it */
+    uint8_t passed; /* `shared`: so many members that are there passed it on */
     uint8_t asker;  /* index of the origin's worker */
 };
 

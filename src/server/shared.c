@@ -131,6 +131,12 @@ void shared_route(struct route *r, const struct topics_match *m, const struct ro
     }
 }
 
+/* Its client is here, or nobody's of the group is. */
+static bool takes_its_turn(const struct share_member *m)
+{
+    return m->here || atomic_load_explicit(&m->group->here.count, memory_order_relaxed) == 0;
+}
+
 void shared_arrived(struct worker *w, const struct routed *head, const struct message_parts *p)
 {
     struct share_member *m = head->member;
@@ -138,12 +144,10 @@ void shared_arrived(struct worker *w, const struct routed *head, const struct me
     struct routed next = *head;
     unsigned target;
     assert(m->loop == w->index);
-    int given = m->sub != NULL && m->here && give(&r, m, head, true) ? 1 : NOBODY;
-    if (given < 0 &&
-        next.passed < TRIES) { /* settings that change all the time do not send it round for ever */
-        if (atomic_load_explicit(&m->group->filtered, memory_order_relaxed) > 0) {
-            next.passed++;
-        }
+    bool last = head->passed >= TRIES; /* it does not go round for ever: it stays, or is dropped */
+    int given = (last || takes_its_turn(m)) && give(&r, m, head, !last) ? 1 : NOBODY;
+    if (given < 0 && (!last || m->sub == NULL)) {
+        next.passed = (uint8_t)(next.passed + (m->sub != NULL));
         given = give_some(&r, m->group, NULL, true, &next, &target);
     }
     if (given < 0) {

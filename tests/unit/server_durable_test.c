@@ -317,6 +317,54 @@ static void a_queue_survives(void **state)
     assert_int_equal(rows(STORE_QUEUES), 0);
 }
 
+/* Four members, by turns of the one loop and of the other. */
+static void shared_members(char names[4][64])
+{
+    static const char prefix[4][3] = {"m0", "m1", "m2", "m3"};
+    for (unsigned i = 0; i < 4; i++) {
+        (void)snprintf(names[i], 64, "%s", h_id_of(&h, i % 2, prefix[i]));
+    }
+}
+
+/* One of them keeps the message; it does not go from loop to loop in search of a client that is here. */
+static void shared_while_all_are_away(void **state)
+{
+    (void)state;
+    char names[4][64];
+    h_start(&h, 2);
+    shared_members(names);
+    for (unsigned i = 0; i < 4; i++) {
+        leaves(h_subscribed(&h, names[i], false, "$share/g/t", 2));
+    }
+    struct client *pub = h_connected(&h, "pub", true);
+    for (uint16_t id = 1; id <= 4; id++) {
+        publish(pub, "t", "x", 1 + id % 2, id);
+    }
+    SAYS(pub, "PUBREC 1; PUBACK 2; PUBREC 3; PUBACK 4");
+    assert_int_equal(rows(STORE_QUEUES), 4);
+    for (unsigned i = 0; i < 4; i++) { /* in turn */
+        assert_non_null(strstr(h_says(&h, back(names[i])), "PUBLISH t=x"));
+    }
+}
+
+/* What no queue takes is dropped, as by a subscription of its own; it does not go round until there is room. */
+static void shared_while_all_are_full(void **state)
+{
+    (void)state;
+    char names[4][64];
+    h.config.max_queued_messages = 1;
+    h_start(&h, 2);
+    shared_members(names);
+    for (unsigned i = 0; i < 4; i++) {
+        (void)h_subscribed(&h, names[i], true, "$share/g/t", 1);
+    }
+    struct client *pub = h_connected(&h, "pub", true);
+    for (uint16_t id = 1; id <= 8; id++) {
+        publish(pub, "t", "x", 1, id);
+    }
+    SAYS(pub, "PUBACK 1; PUBACK 2; PUBACK 3; PUBACK 4; PUBACK 5; PUBACK 6; PUBACK 7; PUBACK 8");
+}
+
 static void what_was_sent_comes_again_as_dup(void **state)
 {
     (void)state;
@@ -512,6 +560,8 @@ int main(void)
         TEST(suback_of_a_durable_session),
         TEST(gone_before_the_store_answers),
         TEST(a_queue_survives),
+        TEST(shared_while_all_are_away),
+        TEST(shared_while_all_are_full),
         TEST(what_was_sent_comes_again_as_dup),
         TEST(another_number_of_loops),
         TEST(copies_are_stored_first),
