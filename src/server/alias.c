@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "server/server_priv.h"
 
-enum { OUT_MAX = 64 };
+enum { OUT_MAX = 64, PROPERTY_BYTES = 3 };
 
 struct alias_in {
     uint8_t *topic; /* NULL: not set */
@@ -92,11 +92,22 @@ static void set(struct mqtt_publish *p, unsigned alias)
     p->props.present |= UINT64_C(1) << MQTT_PROP_TOPIC_ALIAS;
 }
 
+/* The message, which fits as it is, still does with a new alias beside its topic. */
+static bool has_room(const struct conn *c, const struct mqtt_publish *p)
+{
+    if (c->v5->max_packet == UINT32_MAX) {
+        return true;
+    }
+    struct mqtt_publish with = *p;
+    set(&with, 1);
+    return mqtt_publish_size(MQTT_V5, &with) <= c->v5->max_packet;
+}
+
 void alias_out(struct conn *c, struct mqtt_publish *p)
 {
     struct aliases *a = aliases_of(c);
     uint64_t hash = hash64(p->topic);
-    if (p->topic.n <= ALIAS_BYTES) {
+    if (p->topic.n <= PROPERTY_BYTES) {
         return; /* nothing to save */
     }
     for (unsigned i = 0; i < a->out_count; i++) {
@@ -107,7 +118,7 @@ void alias_out(struct conn *c, struct mqtt_publish *p)
             return;
         }
     }
-    if (a->out_count == a->out_max) {
+    if (a->out_count == a->out_max || !has_room(c, p)) {
         return;
     }
     if (a->out == NULL) {

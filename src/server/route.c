@@ -69,7 +69,7 @@ static void publish_of(struct mqtt_publish *out, const struct message_parts *m,
 static bool fits(const struct conn *c, const struct mqtt_publish *p)
 {
     return c->v5 == NULL || c->v5->max_packet == UINT32_MAX ||
-           mqtt_publish_size(MQTT_V5, p) + ALIAS_BYTES <= c->v5->max_packet;
+           mqtt_publish_size(MQTT_V5, p) <= c->v5->max_packet;
 }
 
 /* `holder` keeps a large payload while it is being written. */

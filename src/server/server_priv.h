@@ -715,7 +715,6 @@ void shared_load(struct conn *c);
 void shared_leave(struct worker *w, struct session *s, const struct topic_sub *sub, bool ends);
 
 /* ---- alias.c: topic aliases of MQTT 5 connections ---- */
-enum { ALIAS_BYTES = 3 }; /* of the property */
 void aliases_free(struct aliases *a);
 /* A PUBLISH with an alias: gives it its topic, which lives until the alias is set again. False: *err. */
 bool alias_in(struct conn *c, struct mqtt_publish *p, struct mqtt_error *err);
