@@ -108,12 +108,20 @@ static void note_loops(const struct session *s, const struct mqtt_publish *p, ui
 }
 
 /*
- * Messages of this client that it may not count as done. Before MQTT 5 it can't know the limit: its next messages wait in
- * its own socket. [MQTT-3.3.4-7] [MQTT-3.3.4-8]
+ * With this one the client has more messages that it may not count as done than it was told it may have: it ends, before
+ * anything is done with this one. Before MQTT 5 it can't know the limit: its next messages wait in its own socket.
+ * [MQTT-3.3.4-7] [MQTT-3.3.4-8]
  */
-static uint64_t unfinished(const struct conn *c)
+static bool over_receive_maximum(struct conn *c, const struct mqtt_publish *p)
 {
-    return c->pub->pubacks + session_in_count(c->session);
+    const struct session *s = c->session;
+    bool repeated = p->qos == 2 && session_in_find(s, p->packet_id) != NULL;
+    uint64_t unfinished = c->pub->pubacks + session_in_count(s) + (repeated ? 0 : 1);
+    if (c->version != MQTT_V5 || unfinished <= conn_receive_max(c)) {
+        return false;
+    }
+    end_receive_maximum(c, unfinished);
+    return true;
 }
 
 static void acknowledged_with(struct conn *c, uint32_t number, uint8_t reason)
@@ -163,6 +171,9 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
     struct worker *w = c->w;
     struct session *s = c->session;
     struct route_result r = {0};
+    if (over_receive_maximum(c, p)) {
+        return;
+    }
     uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
     if (p->qos == 2 && !publish_received(c, p, number, &r, &deliver)) {
         return;
@@ -177,12 +188,7 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
                                                       : MQTT_RC_SUCCESS);
     }
     acks_waiting(c, number, r.waits);
-    if (c->state != CONN_OPEN) {
-        return;
-    }
-    if (c->version == MQTT_V5 && unfinished(c) > conn_receive_max(c)) {
-        end_receive_maximum(c, unfinished(c));
-    } else if (acks_full(c)) {
+    if (c->state == CONN_OPEN && acks_full(c)) {
         conn_pause(c);
     }
 }
