@@ -382,6 +382,13 @@ static void catch_up(struct conn *c)
     conn_decode_rest(c);
 }
 
+/* In no queue: conn_flush() puts it into one when they have gone. */
+static void pause_for_answers(struct conn *c)
+{
+    c->flags |= CONN_PAUSED;
+    list_del(&c->queue);
+}
+
 void conn_read(struct conn *c)
 {
     size_t left = READ_BYTES;
@@ -391,6 +398,10 @@ void conn_read(struct conn *c)
     while (may_decode(c) && (c->flags & CONN_READABLE) != 0 && !falls_behind(c)) {
         if (c->state == CONN_OPEN && route_full(c->w)) {
             conn_pause(c);
+            return;
+        }
+        if (c->state == CONN_OPEN && conn_answers_wait(c)) {
+            pause_for_answers(c);
             return;
         }
         if (left == 0) {
@@ -415,6 +426,10 @@ void conn_resume(struct conn *c)
     uint64_t now = loop_now_ms(c->w->loop);
     if (acks_full(c)) {
         conn_pause(c); /* still */
+        return;
+    }
+    if (conn_answers_wait(c)) {
+        pause_for_answers(c);
         return;
     }
     if (rate_ready_ms(c) > now) {
@@ -631,5 +646,10 @@ void conn_flush(struct conn *c)
         }
     } else if ((c->flags & CONN_WRITE_DEAD) != 0) {
         buf_clear(&c->out);
+    }
+    bool waited =
+        (c->flags & (CONN_PAUSED | CONN_THROTTLED)) == CONN_PAUSED && list_empty(&c->queue);
+    if (waited && c->state == CONN_OPEN && !conn_answers_wait(c)) {
+        conn_pause(c); /* until it is its turn */
     }
 }

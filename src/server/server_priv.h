@@ -502,6 +502,15 @@ static inline bool conn_has_room(const struct conn *c)
     return conn_output_bytes(c) < c->w->server->config->max_output_bytes &&
            c->ref_count < OUT_REFS_MAX;
 }
+/*
+ * It asks for more than it reads: its answers wait, as messages alone never would. Nothing more is read of it until they
+ * have gone. (What a bridge has to say waits for another broker, and is not asked for by anyone.)
+ */
+static inline bool conn_answers_wait(const struct conn *c)
+{
+    return buf_len(&c->out) >= 2 * c->w->server->config->max_output_bytes &&
+           (c->flags & CONN_WRITE_DEAD) == 0 && (c->kind & CONN_OWN) == 0;
+}
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
 void conn_put_payload(struct conn *c, struct message *m);

@@ -1,7 +1,9 @@
 """Limits that keep one peer from taking what is there for all: rates, connections of an address, readers that do not read."""
 
 import re
+import select
 import socket
+import threading
 
 import pytest
 
@@ -254,6 +256,47 @@ def test_who_reads_again_in_time_stays(new_broker):
         pub.bye()
     stuck.bye()
     broker.wait_causes("stuck", "accepted.new", "client.normal")
+    broker.stop()
+
+
+def send_until_blocked(s, data, most):
+    """Bytes sent when for a while the other end takes none, or `most`."""
+    sent = 0
+    s.setblocking(False)
+    while sent < most and select.select([], [s], [], 1)[1]:
+        try:
+            sent += s.send(data[sent % len(data) :])
+        except BlockingIOError:
+            pass
+    s.setblocking(True)
+    return sent
+
+
+@pytest.mark.parametrize("asks", ["pingreq", "pubrel", "subscribe"])
+@pytest.mark.parametrize("level", [4, 5])
+def test_who_asks_and_does_not_read_is_not_read(new_broker, asks, level):
+    """Its answers would be the broker's memory. When it reads again all of them come, and it is as before."""
+    broker = new_broker("--slow-consumer-timeout", "0", "--max-output-bytes", "64KiB")
+    v5 = level == 5
+    question, answer = {
+        "pingreq": (raw.pingreq(), b"\xd0\0"),
+        "pubrel": (raw.ack(raw.PUBREL, 1), b"\x70\3\0\1\x92" if v5 else b"\x70\2\0\1"),
+        "subscribe": (raw.subscribe(1, ("a", 0), props={} if v5 else None), b"\x90\4\0\1\0\0" if v5 else b"\x90\3\0\1\0"),
+    }[asks]
+    with Peer(broker, "asks", level, keepalive=0) as c:
+        sent = send_until_blocked(c.socket, question * 4096, 128 << 20)
+        assert sent < 128 << 20
+        rest = question[sent % len(question) :] + question
+        sender = threading.Thread(target=c.socket.sendall, args=(rest,), daemon=True)
+        sender.start()
+        c.socket.settimeout(20)
+        expected = answer * ((sent + len(rest)) // len(question))
+        with c.socket.makefile("rb") as answers:
+            assert answers.read(len(expected)) == expected
+        sender.join(20)
+        c.publish("a", b"x", 1) if asks != "subscribe" else c.subscribe("a")
+        c.bye()
+    broker.wait_causes("asks", "accepted.new", "client.normal")
     broker.stop()
 
 
