@@ -209,17 +209,19 @@ static void local_address(const char *address, const char *scheme, char *out, si
                    any4 || any6 ? colon : address);
 }
 
-/* The first listener of that protocol that is not a Unix socket, or NULL. */
+/* The first listener of that protocol that is no Unix socket, or NULL; one that is for load balancers only if there is no
+ * other. */
 static const struct server_listener_info *listener_of(const struct program *p, const char *protocol)
 {
-    const struct server_listener_info *l;
+    const struct server_listener_info *l, *best = NULL;
     for (unsigned i = 0; (l = server_listener(p->server, i)) != NULL; i++) {
-        if (strcmp(l->protocol, protocol) == 0 &&
-            strncmp(l->address, "unix:", strlen("unix:")) != 0) {
-            break;
+        bool fits = strcmp(l->protocol, protocol) == 0 &&
+                    strncmp(l->address, "unix:", strlen("unix:")) != 0;
+        if (fits && (best == NULL || (best->proxied && !l->proxied))) {
+            best = l;
         }
     }
-    return l;
+    return best;
 }
 
 static int start_server(struct program *p, unsigned loops)

@@ -237,6 +237,7 @@ static int open_one(struct server *s, struct listener *l, const struct config_li
     l->info =
         (struct server_listener_info){.name = settings->name,
                                       .protocol = config_protocol_name(settings->protocol),
+                                      .proxied = settings->proxy_protocol,
                                       .path = !protocols[settings->protocol].ws  ? NULL
                                               : strcmp(settings->path, "*") == 0 ? "/"
                                                                                  : settings->path};

@@ -64,6 +64,7 @@ struct server_listener_info {
     const char *protocol; /* "mqtt", "mqtts", "ws", "wss" */
     const char *address;  /* "127.0.0.1:1883", the chosen port */
     const char *path;     /* of WebSocket: "/mqtt"; else NULL */
+    bool proxied;         /* for load balancers only: connections begin with a PROXY header */
 };
 /* Listener `i`, or NULL behind the last. Lives as long as `s`. */
 const struct server_listener_info *server_listener(const struct server *s, unsigned i);

@@ -237,6 +237,7 @@ def test_who_may_send_one(new_broker, tmp_path):
     row = session(broker, "file", s)[0]
     assert (row["peer"], row["proxy"]) == (f"{CLIENT}:40000", "unix")
     session(broker, "plain", dial(broker, b"", broker.listener("mqtt")))  # the main listener has none of it
+    assert broker.bootstrap["mqtt"] == "%s:%d" % broker.listener("mqtt"), "for clients, which send no header"
     broker.stop()
 
 
