@@ -131,6 +131,58 @@ static struct scope *scope_of(const struct import *im, const struct position *at
     return im->scopes[0];
 }
 
+/* Of these Mosquitto takes the first word, or the number at its start: what is behind may be a comment. */
+static bool is_word(const struct option *row)
+{
+    static void (*const takes[])(struct taking *) = {
+        take_flag,         take_duration,     take_if_default,      take_log_type,
+        take_inflight,     take_queued,       take_queued_bytes,    take_packet_size,
+        take_message_size, take_expiration,   take_connections,     take_topic_alias,
+        take_identity,     take_bridge_clean, take_bridge_insecure, take_bridge_os_certs,
+        take_proxy};
+    static const char *const names[] = {
+        "connection", "per_listener_settings", "allow_anonymous",    "port",
+        "protocol",   "socket_domain",         "require_certificate"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++) {
+        found = found || row->take == takes[i];
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        found = found || strcmp(row->name, names[i]) == 0;
+    }
+    return found;
+}
+
+static bool is_one_of(const char *name, const char *const *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, list[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether a line before any `listener` opens the default one, on port 1883: as 2.0.11 does it. */
+static bool opens_default(const struct import_note *n, const struct option *row)
+{
+    static const char *const never[] = {
+        "allow_anonymous", "acl_file",     "auto_id_prefix",    "http_dir",
+        "max_topic_alias", "tls_version",  "websockets_origin", "plugin",
+        "plugin_use",      "plugin_opt_*", "auth_opt_*",        "auth_plugin_deny_special_chars"};
+    static const char *const standard[] = {"false", "0", "mqtt", "-1", "2"};
+    if (strcmp(row->name, "allow_zero_length_clientid") == 0) {
+        return strcmp(n->value, "false") == 0;
+    }
+    if (is_word(row) && strcmp(row->name, "port") != 0) {
+        bool two = strcmp(n->value, "2") == 0 && strcmp(row->name, "max_qos") != 0;
+        if (!two && is_one_of(n->value, standard, sizeof standard / sizeof *standard)) {
+            return false;
+        }
+    }
+    return !is_one_of(row->name, never, sizeof never / sizeof *never);
+}
+
 static void begin(struct import *im, struct position *at, struct import_note *n,
                   const struct option *row)
 {
@@ -141,7 +193,10 @@ static void begin(struct import *im, struct position *at, struct import_note *n,
         at->bridge = scope_add(im, WHERE_BRIDGE, n);
         bridge_begin(im, at->bridge);
     } else if (strcmp(row->name, "per_listener_settings") == 0) {
-        im->per_listener = strcmp(n->value, "true") == 0 || strcmp(n->value, "1") == 0;
+        struct taking t = {.im = im, .n = n, .row = row};
+        if (!taking_flag(&t, &im->per_listener)) {
+            return;
+        }
         note_tell(n, im->per_listener ? IMPORT_NONE : IMPORT_SAME,
                   im->per_listener
                       ? "users and permissions hold on all listeners: what follows is put together"
@@ -159,7 +214,7 @@ static void hang(struct import *im, const struct position *at, struct import_not
         return;
     }
     if (s->kind == WHERE_LISTENER) {
-        s->used = true;
+        s->used = s->used || opens_default(n, row);
     }
     if (row->many) {
         row->take(&(struct taking){im, s, n, row});
@@ -197,6 +252,9 @@ static int read_line(struct import *im, struct position *at, const char *file, u
         return 0;
     }
     n->secret = row->secret;
+    if (is_word(row)) {
+        n->value[strcspn(n->value, " \t")] = '\0';
+    }
     if (strcmp(row->name, "include_dir") == 0) {
         if (!at->included) {
             return read_included(im, n, problem, size);
@@ -266,7 +324,9 @@ static void take_all(struct import *im)
     for (size_t i = 0; i < im->scope_count; i++) {
         struct scope *s = im->scopes[i];
         take_scope(im, s);
-        if (s->kind == WHERE_LISTENER && s->used) {
+        if (s->kind == WHERE_LISTENER && !s->used) {
+            listener_unused(s);
+        } else if (s->kind == WHERE_LISTENER) {
             any = true;
             listener_finish(im, s);
         } else if (s->kind == WHERE_BRIDGE) {

@@ -375,6 +375,11 @@ static void tell_anonymous(struct import *im, bool allowed, bool some, bool pass
 {
     for (size_t i = 0; i < im->scope_count; i++) {
         struct import_note *n = scope_given(im->scopes[i], "allow_anonymous");
+        struct taking t = {.im = im, .s = im->scopes[i], .n = n};
+        bool on;
+        if (n != NULL && !taking_flag(&t, &on)) {
+            continue;
+        }
         if (n != NULL && scope_true(im->scopes[i], "allow_anonymous") != allowed) {
             note_tell(
                 n, IMPORT_NONE,

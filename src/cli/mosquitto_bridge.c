@@ -64,7 +64,7 @@ static char *with_port(struct slice word)
 void take_bridge_address(struct taking *t)
 {
     struct slice rest = slice_str(t->n->value);
-    while (rest.n > 0) {
+    while (rest.n > 0 && rest.p[0] != '#') {
         char *address = with_port(text_word(&rest));
         if (address == NULL) {
             note_tell(t->n, IMPORT_BAD, "expected HOST or HOST:PORT");
@@ -202,6 +202,9 @@ void take_bridge_topic(struct taking *t)
     struct slice rest = slice_str(t->n->value);
     char *w[WORDS], *quoted[WORDS];
     for (size_t i = 0; i < WORDS; i++) {
+        if (i == WORD_LOCAL && rest.n > 0 && rest.p[0] == '#') {
+            rest.n = 0; /* a comment */
+        }
         w[i] = word_text(&rest);
         quoted[i] = yaml_quote(w[i]);
     }

@@ -189,7 +189,9 @@ static char *listener_address(const struct scope *s, long long *port)
     struct slice rest = slice_str(s->note->value);
     struct slice word = text_word(&rest);
     char *number = mem_strndup(word.p, word.n);
-    char *host = mem_strndup(rest.p, rest.n);
+    word = text_word(&rest);
+    bool comment = word.n > 0 && word.p[0] == '#';
+    char *host = mem_strndup(word.p, comment ? 0 : word.n);
     if (text_number(number, 0, 65535, port) && (*port != 0 || host[0] == '/')) {
         address = *port == 0 ? text_printf("unix:%s", host) : address_text(s, *port, host);
     }
@@ -244,6 +246,17 @@ static void tell_parts(struct scope *s, const char *address)
         note_tell(protocol, IMPORT_BAD, "expected mqtt or websockets; the listener is left out");
     }
     free(told);
+}
+
+void listener_unused(struct scope *s)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        if (s->given[i] != NULL) {
+            note_tell(s->given[i], IMPORT_IGNORED,
+                      "it is of no listener: no listener on port 1883 is opened by it");
+        }
+        s->given[i] = NULL;
+    }
 }
 
 /* Name, protocol and address first. */

@@ -190,7 +190,9 @@ void take_packet_size(struct taking *t)
 void take_message_size(struct taking *t)
 {
     long long n, topic_and_properties = 128LL * 1024;
-    if (scope_given(t->s, "max_packet_size") != NULL) {
+    if (strcmp(t->n->value, "0") == 0) {
+        note_tell(t->n, IMPORT_SAME, "%s", "");
+    } else if (scope_given(t->s, "max_packet_size") != NULL) {
         note_tell(t->n, IMPORT_NONE, "max_packet_size alone says how large a packet may be");
     } else if (taking_number(t, 0, packet_max, &n)) {
         long long most =

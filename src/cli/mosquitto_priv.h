@@ -153,6 +153,8 @@ bool taking_number(struct taking *t, long long least, long long most, long long 
 
 /* Completes a listener, a bridge, once its options are taken. */
 void listener_finish(struct import *im, struct scope *s);
+/* The default one, when nothing opened it: tells its lines. */
+void listener_unused(struct scope *s);
 void bridge_begin(struct import *im, struct scope *s);
 void bridge_finish(struct import *im, struct scope *s);
 void bridges_write(const struct import *im, struct buf *out);

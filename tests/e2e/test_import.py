@@ -184,9 +184,10 @@ def test_the_import_answers_as_mosquitto(new_broker, tmp_path):
     password_file(tmp_path / "passwords", admin=("a dmin", "sha512-pbkdf2"), old=("old-pw", "sha512"), new=("new-pw", "sha512-pbkdf2"))
     (tmp_path / "acl").write_text(ACL)
     (tmp_path / "conf.d").mkdir()
-    (tmp_path / "conf.d" / "local.conf").write_text(f"acl_file {tmp_path}/acl\r\nlistener {port} 127.0.0.1\r\n")
+    (tmp_path / "conf.d" / "local.conf").write_text(f"acl_file {tmp_path}/acl\r\nlistener {port} 127.0.0.1 # here\r\n")
     config.write_text(
-        f"user root\nallow_anonymous true\npassword_file {tmp_path}/passwords\ninclude_dir {tmp_path}/conf.d\nmax_inflight_messages 40\n"
+        f"user root\nallow_anonymous true  # guests\npassword_file {tmp_path}/passwords\ninclude_dir {tmp_path}/conf.d\n"
+        "max_inflight_messages 40 # more\n"
     )
     target = SimpleNamespace(host="127.0.0.1", port=port)
     with mosquitto(config) as process:

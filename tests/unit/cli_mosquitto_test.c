@@ -233,7 +233,7 @@ static void odd_lines(void **state)
     (void)state;
     import_text(&m, "# comment\r\n\r\n   \t\n  # indented\n"
                     "   sys_interval\t  5  \r\n"
-                    "max_inflight_messages 20 # no comment\n"
+                    "max_inflight_messages twenty # is no number\n"
                     "persistence\n"
                     "Sys_interval 5\n"
                     "frobnicate yes\n"
@@ -388,6 +388,105 @@ static void default_listener_and_includes(void **state)
     import_text(&m, "port 1999\nbind_address localhost\n");
     expect_yaml(&m, "address: \"localhost:1999\"  # m.conf:1\n");
     import_free(m.im);
+}
+
+/* Of numbers and switches, and wherever Mosquitto takes words, what is behind is a comment or nothing. */
+static void comments_behind(void **state)
+{
+    (void)state;
+    struct machine m;
+    import_text(&m, "per_listener_settings false # x\n"
+                    "listener 1884 127.0.0.1 # here only\n"
+                    "listener 1885 # everywhere\n"
+                    "listener 0 /run/m.sock # a file\n"
+                    "protocol mqtt # x\n"
+                    "max_connections 5 # x\n"
+                    "allow_anonymous true   # for now\n"
+                    "max_queued_messages 2000 # more\n"
+                    "queue_qos0_messages true # x\n"
+                    "persistent_client_expiration 7d # a week\n"
+                    "persistence true #yes\n"
+                    "log_type error # x\n"
+                    "message_size_limit 0 # x\n"
+                    "connection b # to there\n"
+                    "address a:1 b:2 # both\n"
+                    "topic x out 1 # x y\n"
+                    "start_type automatic # x\n"
+                    "cleansession true # x\n"
+                    "remote_password s # x\n");
+    expect_all_told(&m);
+    expect_yaml(&m, "address: \"127.0.0.1:1884\"");
+    expect_yaml(&m, "address: \"[::]:1885\"");
+    expect_yaml(&m, "address: \"unix:/run/m.sock\"");
+    expect_yaml(&m, "max_queued_messages: 2020");
+    expect_yaml(&m, "queue_qos0: on");
+    expect_yaml(&m, "session_expiry_max: 7d");
+    expect_yaml(&m, "name: b  #");
+    expect_yaml(&m, "address: \"a:1,b:2\"");
+    expect_yaml(&m, "{topic: x, direction: out, qos: 1, local_prefix: \"\", remote_prefix: \"\"}");
+    expect_yaml(&m, "clean_start: on");
+    expect_yaml(&m, "password: \"s # x\"");
+    expect_note(&m, "m.conf", 11, IMPORT_SAME, "");
+    expect_note(&m, "m.conf", 17, IMPORT_SAME, "");
+    assert_true(anonymous_allowed(&m));
+    import_free(m.im);
+    import_text(&m, "listener 1883\nallow_anonymous yes\n");
+    expect_note(&m, "m.conf", 2, IMPORT_BAD, "expected true or false");
+    assert_false(anonymous_allowed(&m));
+    import_free(m.im);
+    import_text(&m, "per_listener_settings yes\n");
+    expect_note(&m, "m.conf", 1, IMPORT_BAD, "expected true or false");
+    import_free(m.im);
+}
+
+/* Whether what stands before any `listener` opens port 1883; as tried with Mosquitto 2.0.11. */
+static void what_opens_the_default_listener(void **state)
+{
+    static const char *const opens[] = {"protocol websockets", "max_connections 10",
+                                        "max_qos 1",           "socket_domain ipv4",
+                                        "port 1883",           "bind_interface lo",
+                                        "bind_address ::1",    "use_username_as_clientid true",
+                                        "ciphers X",           "use_subject_as_username true"};
+    static const char *const not [] = {"protocol mqtt",
+                                       "max_connections -1",
+                                       "max_qos 2",
+                                       "use_username_as_clientid false",
+                                       "use_identity_as_username false",
+                                       "require_certificate false",
+                                       "max_topic_alias 5",
+                                       "allow_zero_length_clientid false",
+                                       "allow_anonymous true",
+                                       "auto_id_prefix x",
+                                       "acl_file acl",
+                                       "password_file pw",
+                                       "http_dir /tmp",
+                                       "tls_version tlsv1.2"};
+    static const char *const of_listeners[] = {"allow_zero_length_clientid false",
+                                               "password_file pw"};
+    (void)state;
+    for (size_t i = 0; i < sizeof opens / sizeof *opens + 2 * (sizeof not / sizeof *not ); i++) {
+        size_t n = sizeof opens / sizeof *opens, k = sizeof not / sizeof *not ;
+        const char *line = i < n ? opens[i] : not [(i - n) % k];
+        bool each = i >= n + k, opened = i < n;
+        for (size_t o = 0; each && o < sizeof of_listeners / sizeof *of_listeners; o++) {
+            opened = opened || strcmp(of_listeners[o], line) == 0;
+        }
+        char *text = text_printf("per_listener_settings %s\n%s\nlistener 9001\n",
+                                 each ? "true" : "false", line);
+        const struct file files[] = {{"m.conf", text}, {"acl", "topic read secret\n"}, {"pw", ""}};
+        struct machine m;
+        import_files(&m, files, sizeof files / sizeof *files);
+        expect_all_told(&m);
+        if (yaml_has(&m, ":1883\"") != opened) {
+            fail_msg("\"%s\" (per_listener_settings %d)", line, each);
+        }
+        if (each && !opened) {
+            expect_note(&m, "m.conf", 2, IMPORT_IGNORED, "no listener on port 1883");
+            expect_rules(&m, "$anonymous", "[]");
+        }
+        import_free(m.im);
+        free(text);
+    }
 }
 
 static void missing_files(void **state)
@@ -577,7 +676,7 @@ static void bridges_left_out(void **state)
     import_text(
         &m,
         "connection a\naddress x\ntopic #\nbridge_identity i\nbridge_psk 00ff\n"
-        "connection b\ntopic #\naddress h:http\nconnection c\naddress x\ntopic a in 0 l+/\nconnection d d\xc3\xa9\naddress x\ntopic t\nbridge_tls_use_os_certs true\n");
+        "connection b\ntopic #\naddress h:http\nconnection c\naddress x\ntopic a in 0 l+/\nconnection d\xc3\xa9|d\naddress x\ntopic t\nbridge_tls_use_os_certs true\n");
     expect_note(&m, "m.conf", 1, IMPORT_NONE, "left out");
     expect_note(&m, "m.conf", 6, IMPORT_BAD, "address is missing");
     expect_note(&m, "m.conf", 8, IMPORT_BAD, "expected HOST or HOST:PORT");
@@ -585,8 +684,8 @@ static void bridges_left_out(void **state)
     expect_note(&m, "m.conf", 11, IMPORT_BAD, "no wildcards");
     expect_yaml(
         &m,
-        "bridges:\n  - name: d_d__  # m.conf:12\n    address: \"x:1883\"  # m.conf:13\n    protocol: mqtts\n"
-        "    version: \"3.1.1\"\n    client_id: \"host.d d\xc3\xa9\"\n    session_expiry: \"0\"\n    topics:\n");
+        "bridges:\n  - name: d___d  # m.conf:12\n    address: \"x:1883\"  # m.conf:13\n    protocol: mqtts\n"
+        "    version: \"3.1.1\"\n    client_id: \"host.d\xc3\xa9|d\"\n    session_expiry: \"0\"\n    topics:\n");
     assert_false(yaml_has(&m, "name: a"));
     assert_false(import_yaml_secret(m.im));
     expect_all_told(&m);
@@ -686,6 +785,8 @@ int main(void)
         cmocka_unit_test(tls_listeners),
         cmocka_unit_test(passwords),
         cmocka_unit_test(default_listener_and_includes),
+        cmocka_unit_test(comments_behind),
+        cmocka_unit_test(what_opens_the_default_listener),
         cmocka_unit_test(missing_files),
         cmocka_unit_test(acls),
         cmocka_unit_test(per_listener),
