@@ -146,7 +146,7 @@ class ScriptedRemote:
         self.level = level
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.server = socket.create_server((host, 0), family=family)
-        self.server.settimeout(20)
+        self.server.settimeout(60)
         self.port = self.server.getsockname()[1]
 
     def accept(self):

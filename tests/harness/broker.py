@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import requests
 
-from harness.wait import wait_until
+from harness.wait import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("TRACEMQ_BIN", str(ROOT / "build" / "tracemq"))
@@ -19,7 +19,7 @@ SANITIZER = re.compile(
     r"(ERROR: (Address|Leak|Thread|UndefinedBehavior)Sanitizer|WARNING: ThreadSanitizer|runtime error:)"
 )
 # Sanitizer builds and a machine that does other work as well: deadlines, not durations.
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 def _uses(library):
@@ -29,6 +29,12 @@ def _uses(library):
 
 # A sanitizer's run time: figures that depend on speed are scaled by the tests that have any.
 SANITIZED = os.path.exists(BINARY) and (_uses(b"__asan_init") or _uses(b"__tsan_init"))
+
+
+def clock_in_minute(second):
+    """The environment of a broker whose wall clock is at that second of a minute now: for what is counted by the minute."""
+    now_ms = int(time.time() * 1000)
+    return {"TRACEMQ_FAILPOINTS": f"clock.shift_ms={second * 1000 - now_ms % 60000}"}
 
 
 class Broker:
@@ -94,19 +100,18 @@ class Broker:
         self.port = int(port)
         self.http.headers["Authorization"] = "Bearer " + self.bootstrap["api_token"]
         try:
-            return self.http.get(self.url + "/readyz", timeout=5).status_code == 200
+            return self.http.get(self.url + "/readyz", timeout=PATIENCE).status_code == 200
         except requests.ConnectionError:
             return False
 
     def stop(self):
-        """SIGTERM: the broker must end cleanly within 10 s, without a sanitizer's complaint."""
+        """SIGTERM: the broker must end cleanly (it gives itself 9 s, else it fails), without a sanitizer's complaint."""
         process, self.process = self.process, None
         if process is None:
             return
         code = process.poll()
         assert code is None, f"the broker had ended with {code}:\n{self.log()[-6000:]}"
         process.send_signal(signal.SIGCONT)
-        began = time.monotonic()
         process.terminate()
         try:
             code = process.wait(timeout=60)
@@ -114,9 +119,7 @@ class Broker:
             process.kill()
             process.wait()
             raise AssertionError(f"no end a minute after SIGTERM:\n{self.log()[-4000:]}") from None
-        took = time.monotonic() - began
         assert code == 0, f"exit status {code} after SIGTERM:\n{self.log()[-6000:]}"
-        assert took < 10 or SANITIZED, f"SIGTERM took {took:.1f} s"
         self.check_log()
 
     def check_log(self):
@@ -183,7 +186,7 @@ class Broker:
     def request(self, method, path, expect=None, **kwargs):
         """`path` below the instance, or a whole one that begins with /api or the like."""
         whole = path if path.startswith(("/api", "/healthz", "/readyz", "/metrics")) else self.instance_path(path)
-        kwargs.setdefault("timeout", 30)
+        kwargs.setdefault("timeout", PATIENCE)
         answer = self.http.request(method, self.url + whole, **kwargs)
         if expect is not None:
             assert answer.status_code == expect, f"{method} {whole}: {answer.status_code} {answer.text[:500]}"
@@ -230,7 +233,7 @@ class Broker:
         assert answer.status_code in (200, 404), answer.text
         return answer.json() if answer.status_code == 200 else None
 
-    def wait_trace(self, client_id, count, seconds=15, **params):
+    def wait_trace(self, client_id, count, seconds=PATIENCE, **params):
         """The device's records once there are at least `count`."""
         return wait_until(
             lambda: (lambda items: items if len(items) >= count else None)(self.trace(client_id, **params)),
@@ -239,7 +242,7 @@ class Broker:
             0.05,
         )
 
-    def wait_causes(self, client_id, *causes, seconds=15):
+    def wait_causes(self, client_id, *causes, seconds=PATIENCE):
         """The device's records, once their causes are exactly these in this order."""
         found = []
 
@@ -253,6 +256,11 @@ class Broker:
             raise AssertionError(f"{client_id}: {[r['cause'] for r in found]}, expected {list(causes)}") from None
         check_channels(found)
         return found
+
+    def metric(self, name):
+        """A sample of /metrics by its name, with its labels if it has some."""
+        text = self.request("GET", "/metrics", 200).text
+        return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)[1])
 
     # ---- changes ----
 

@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 NODE = Path(__file__).resolve().parents[1] / "e2e" / "node"
-SECONDS = 20
+SECONDS = 60
 KEPT = 3600
 
 

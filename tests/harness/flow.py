@@ -10,6 +10,7 @@ import socket
 import threading
 
 from harness import raw
+from harness.wait import PATIENCE
 
 GONE = (raw.Closed, OSError, socket.timeout)
 
@@ -37,7 +38,7 @@ class Way:
                 self.login["props"]["receive_maximum"] = receive_maximum
 
     def client(self, broker):
-        return raw.Client(broker, seconds=10, over=self.connect and self.connect(broker))
+        return raw.Client(broker, over=self.connect and self.connect(broker))
 
     @property
     def props(self):
@@ -75,7 +76,7 @@ class Party(threading.Thread):
 
     def end(self):
         self.quit.set()
-        self.join(30)
+        self.join(PATIENCE)
         assert not self.is_alive()
         if self.failure is not None:
             raise self.failure

@@ -1,6 +1,8 @@
 """Debian's Mosquitto as the other broker: a process with a configuration of the test's own, ended and started again."""
 
+import contextlib
 import getpass
+import random
 import socket
 import subprocess
 from pathlib import Path
@@ -9,10 +11,12 @@ from harness.wait import wait_until
 
 
 def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """For who opens it a little later: below what the kernel gives to others meanwhile."""
+    while True:
+        port = random.randrange(15000, 30000)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Mosquitto:
@@ -48,7 +52,7 @@ class Mosquitto:
         process, self.process = self.process, None
         if process is not None:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
     def kill9(self):
         process, self.process = self.process, None

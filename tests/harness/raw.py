@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 
+from harness.wait import PATIENCE
+
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
 AUTH = 15
@@ -243,7 +245,7 @@ class Closed(AssertionError):
 class Client:
     """A socket to the broker. All receiving has a deadline."""
 
-    def __init__(self, broker, source=None, seconds=20, over=None):
+    def __init__(self, broker, source=None, seconds=PATIENCE, over=None):
         """`over`: a connected socket, to be used instead of one to the broker's MQTT port."""
         self.broker, self.seconds = broker, seconds
         self.level = 4  # how what comes is read: of the CONNECT that login() sent, or set by the test
@@ -370,7 +372,7 @@ def stuck_subscriber(broker, client_id, topic):
     """A client of MQTT 5 that reads nothing behind its SUBACK, and whose kernel takes little."""
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-    s.settimeout(20)
+    s.settimeout(PATIENCE)
     s.connect((broker.host, broker.port))
     c = Client(broker, over=s)
     c.login(client_id, level=5, keepalive=0)

@@ -166,10 +166,10 @@ def connect(broker, listener="ws", upgrade=None, context=None, **kwargs):
     where = broker.listener(listener)
     if isinstance(where, str):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(20)
+        s.settimeout(60)
         s.connect(where)
     else:
-        s = socket.create_connection(where, timeout=20)
+        s = socket.create_connection(where, timeout=60)
     if context is not None:
         s = context.wrap_socket(s, server_hostname="localhost")
     return WebSocket(s, upgrade, **kwargs)
