@@ -242,12 +242,12 @@ def test_keep_alive(broker, name, level):
     with Peer(broker, name + "-w", level) as w:
         w.subscribe(name)
         with Peer(broker, name, level, keepalive=1, will=(name, b"silent", 1, False)) as c:
-            c.send(raw.pingreq())
             began = time.monotonic()
+            c.send(raw.pingreq())
             c.receive(raw.PINGRESP)
             c.ended(0x8D)
             took = time.monotonic() - began
-            assert 1.5 <= took + 0.01, f"{took} s"
+            assert 1.5 <= took + 0.25, f"{took} s"  # its clock is that of the round in which it read the PINGREQ
             assert w.get().payload == b"silent"
     end = broker.wait_causes(name, "accepted.new", "keepalive.expired")[1]
     assert end["detail"]["deadlineMs"] == 1500

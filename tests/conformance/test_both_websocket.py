@@ -50,7 +50,7 @@ def test_packets_are_not_aligned_with_frames(broker, name, level):
 @pytest.mark.mqtt5("MQTT-6.0.0-3")
 @pytest.mark.parametrize("offered", (None, "chat", "xmpp, mqttv9", "MQTT/"))
 def test_a_client_must_offer_mqtt(broker, offered):
-    with socket.create_connection(broker.listener("ws"), timeout=20) as s:
+    with socket.create_connection(broker.listener("ws"), timeout=60) as s:
         answer = ws.ask(s, ws.request(Sec_WebSocket_Protocol=offered))
         assert answer.status == 400 and "mqtt" in answer.text
         assert s.recv(100) == b""

@@ -114,7 +114,7 @@ def test_a_qos_2_delivery_ends_with_its_session(broker, name, how):
                 assert not m.present
                 other.none_but(p)
         else:
-            other.nothing(1.6)
+            other.nothing(2.5)
             with Peer(broker, name, clean=False) as m:
                 assert not m.present
         p.publish(name, b"the next one", 2)

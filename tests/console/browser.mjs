@@ -32,7 +32,7 @@ function isProvoked(message) {
 export async function openPage(browser) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, timezoneId: "Europe/Berlin" });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(60_000);
   const faults = [];
   page.on("pageerror", (error) => faults.push(`page error: ${error.stack ?? error}`));
   page.on("console", (message) => {

@@ -157,8 +157,8 @@ def test_keepalive(new_broker, remote):
     broker = bridge_to(new_broker, remote, OUT, keepalive="1s")
     client, connect = remote.accept()
     assert connect[8:10] == b"\0\1"
-    client.send(connack(0))
     began = time.monotonic()
+    client.send(connack(0))
     for _ in range(2):
         client.receive(raw.PINGREQ)
         client.send(raw.packet(raw.PINGRESP))

@@ -79,7 +79,7 @@ def test_follow(broker, name):
         assert more == broker.trace(name)[2:]
     finally:
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=20) == 0
+        assert child.wait(timeout=60) == 0
         child.stdout.close()
 
 
@@ -101,7 +101,7 @@ def test_follow_goes_on_after_a_restart(new_broker):
         assert "accepted.new" in child.stdout.readline() and "peer.fin" in child.stdout.readline()
     finally:
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=20) == 0
+        assert child.wait(timeout=60) == 0
         child.stdout.close()
     broker.stop()
 
@@ -195,7 +195,7 @@ def test_wrong_usage(broker):
 
 def run(*args, **env):
     clean = {k: v for k, v in os.environ.items() if not k.startswith("TRACEMQ_")}
-    return subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=30, env={**clean, **env})
+    return subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=60, env={**clean, **env})
 
 
 def test_url_and_token(broker, name):

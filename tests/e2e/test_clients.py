@@ -143,7 +143,7 @@ def mosquitto(broker, ca, program, transport, version, client_id, *words):
 
 def pub(broker, ca, *args, data=b""):
     command = mosquitto(broker, ca, "pub", *args, "-s" if data else "-n")
-    subprocess.run(command, input=data, check=True, timeout=30, capture_output=True)
+    subprocess.run(command, input=data, check=True, timeout=60, capture_output=True)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -151,7 +151,7 @@ def pub(broker, ca, *args, data=b""):
 @pytest.mark.skipif(shutil.which("mosquitto_sub") is None, reason="mosquitto_sub is not installed")
 def test_mosquitto(broker, ca, name, transport, version):
     kept = ["-x", "3600"] if version == 5 else []
-    words = ["-c", "-q", "2", "-t", name + "/#", "-F", "%t %q %r %l", "-W", "25", *kept]
+    words = ["-c", "-q", "2", "-t", name + "/#", "-F", "%t %q %r %l", "-W", "60", *kept]
     command = mosquitto(broker, ca, "sub", transport, version, name + "-s", *words, "-C", "10")
     pub(broker, ca, transport, version, name + "-r", "-q", "1", "-r", "-t", name + "/kept", data=b"kept")
     sub, lines = subprocess.Popen(command, stdout=subprocess.PIPE, text=True), []
@@ -161,14 +161,14 @@ def test_mosquitto(broker, ca, name, transport, version):
     sent = [(qos, size) for qos in (0, 1, 2) for size in SIZES]
     for qos, size in sent:
         pub(broker, ca, transport, version, name + "-p", "-q", str(qos), "-t", f"{name}/{qos}/{size}", data=b"x" * size)
-    assert sub.wait(30) == 0
-    reader.join(10)
+    assert sub.wait(60) == 0
+    reader.join(60)
     assert sorted(lines) == sorted([f"{name}/kept 1 1 4\n"] + [f"{name}/{q}/{n} {q} 0 {n}\n" for q, n in sent])
 
     broker.wait_causes(name + "-s", "accepted.new", "client.normal")
     for qos in (1, 2):  # while it is away
         pub(broker, ca, transport, version, name + "-p", "-q", str(qos), "-t", f"{name}/away", data=b"x" * qos)
     command = mosquitto(broker, ca, "sub", transport, version, name + "-s", *words, "-R", "-C", "2")
-    out = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout
+    out = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout
     assert out == f"{name}/away 1 0 1\n{name}/away 2 0 2\n"
     told(broker, name + "-s", transport, version, "accepted.new", "client.normal", "accepted.resumed", "client.normal")

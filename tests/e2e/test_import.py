@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import random
 import shutil
 import socket
 import stat
@@ -15,19 +14,11 @@ import pytest
 from harness import raw, ws
 from harness.broker import BINARY
 from harness.certs import Authority
+from harness.mosquitto import free_port
 from harness.peer import Peer
 from harness.wait import wait_until
 
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-
-
-def free_port():
-    """For Mosquitto first and our broker behind it: below what the kernel gives to others meanwhile."""
-    while True:
-        port = random.randrange(20000, 30000)
-        with contextlib.suppress(OSError), socket.socket() as s:
-            s.bind(("127.0.0.1", port))
-            return port
 
 
 @contextlib.contextmanager
@@ -40,12 +31,12 @@ def mosquitto(config):
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def accepts(port, process):
     assert process.poll() is None, "mosquitto has ended"
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
         return True
 
 
@@ -356,7 +347,7 @@ def test_tls_with_names_of_certificates(new_broker, tmp_path):
 
     def ask():
         commands = ([*publish, "-t", "up", *mine], [*publish, "-t", "down", *mine], [*publish, "-t", "up"])
-        done = [subprocess.run(c, capture_output=True, text=True, timeout=30) for c in commands]
+        done = [subprocess.run(c, capture_output=True, text=True, timeout=60) for c in commands]
         return [(d.returncode == 0, "Not authorized" in d.stderr) for d in done]
 
     with mosquitto(config) as process:
@@ -382,7 +373,7 @@ def test_websockets_and_unix_sockets(new_broker, tmp_path):
     def codes():
         found = []
         for where in ("/", "/mqtt", "/any/path"):
-            s = socket.create_connection((target.host, target.port), timeout=20)
+            s = socket.create_connection((target.host, target.port), timeout=60)
             with raw.Client(target, over=ws.WebSocket(s, ws.request(where))) as c:
                 c.send(raw.connect("w", "bob", "pw" if where != "/mqtt" else "no"))
                 found.append(c.receive(raw.CONNACK).body[1] == 0)

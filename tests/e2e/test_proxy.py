@@ -48,7 +48,7 @@ def ca(tmp_path_factory):
 
 
 def dial(broker, header, where=None):
-    s = socket.create_connection(where or (broker.host, broker.port), timeout=20)
+    s = socket.create_connection(where or (broker.host, broker.port), timeout=60)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     s.sendall(header)
     return s

@@ -36,14 +36,14 @@ def visits(broker, client_id, count):
 
 
 def test_health_needs_no_token(broker):
-    assert requests.get(broker.url + "/healthz", timeout=10).json() == {"status": "ok"}
-    assert requests.get(broker.url + "/readyz", timeout=10).json() == {"status": "ready"}
+    assert requests.get(broker.url + "/healthz", timeout=60).json() == {"status": "ok"}
+    assert requests.get(broker.url + "/readyz", timeout=60).json() == {"status": "ready"}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}])
 def test_everything_else_does(broker, headers):
     for path in ("/api/v1/instances", "/api/v1/me", broker.instance_path("/devices")):
-        problem(requests.get(broker.url + path, headers=headers, timeout=10), 401)
+        problem(requests.get(broker.url + path, headers=headers, timeout=60), 401)
 
 
 def test_regions_and_instances(broker):
@@ -67,21 +67,21 @@ def test_regions_and_instances(broker):
 def test_login_and_cookie(broker):
     login = {"user": broker.bootstrap["console_user"], "password": broker.bootstrap["console_password"]}
     with requests.Session() as s:
-        problem(s.post(broker.url + "/api/v1/login", json={**login, "password": "no"}, timeout=10), 401)
-        answer = s.post(broker.url + "/api/v1/login", json=login, timeout=10)
+        problem(s.post(broker.url + "/api/v1/login", json={**login, "password": "no"}, timeout=60), 401)
+        answer = s.post(broker.url + "/api/v1/login", json=login, timeout=60)
         assert answer.json() == {"user": login["user"]}
         cookie = answer.headers["Set-Cookie"]
         assert all(word in cookie for word in ("tracemq_session=", "HttpOnly", "SameSite=Strict", "Path=/"))
-        assert s.get(broker.url + "/api/v1/me", timeout=10).json()["user"] == login["user"]
-        assert s.get(broker.url + "/api/v1/instances", timeout=10).status_code == 200
-        assert s.post(broker.url + "/api/v1/logout", timeout=10).status_code == 204
-        problem(s.get(broker.url + "/api/v1/me", timeout=10), 401)
+        assert s.get(broker.url + "/api/v1/me", timeout=60).json()["user"] == login["user"]
+        assert s.get(broker.url + "/api/v1/instances", timeout=60).status_code == 200
+        assert s.post(broker.url + "/api/v1/logout", timeout=60).status_code == 204
+        problem(s.get(broker.url + "/api/v1/me", timeout=60), 401)
 
 
 def test_console_files(broker):
-    index = requests.get(broker.url + "/", timeout=10)
+    index = requests.get(broker.url + "/", timeout=60)
     assert index.status_code == 200 and "text/html" in index.headers["Content-Type"]
-    assert requests.get(broker.url + "/instances/some/page", timeout=10).text == index.text
+    assert requests.get(broker.url + "/instances/some/page", timeout=60).text == index.text
     problem(broker.request("GET", "/api/v1/nothing-here"), 404)
     problem(broker.request("DELETE", "/api/v1/regions"), 405)
 
@@ -283,7 +283,7 @@ class Events(threading.Thread):
                     return
 
     def wait(self):
-        self.join(30)
+        self.join(60)
         assert not self.is_alive(), f"{len(self.events)} of {self.count} events"
         self.answer.close()
         return self.events

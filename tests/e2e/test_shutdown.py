@@ -35,7 +35,7 @@ def test_mqtt5_clients_are_told(new_broker):
     for c in clients:
         assert c.ended(0x8B).props["reason_string"] == "the broker is being stopped"
     old.ended()
-    broker.process.wait(20)
+    broker.process.wait(60)
     broker.process = None
     broker.start()
     for name in ("five0", "five1", "five2", "five3", "four"):

@@ -36,7 +36,7 @@ def context(ca, pair=None, **settings):
 
 
 def connect(broker, ctx, name="localhost", listener="mqtts", session=None):
-    plain = socket.create_connection(broker.listener(listener), timeout=20)
+    plain = socket.create_connection(broker.listener(listener), timeout=60)
     return ctx.wrap_socket(plain, server_hostname=name, session=session)
 
 
@@ -125,7 +125,7 @@ def test_what_is_no_tls(new_broker, ca, server_cert):
     broker = new_broker(*tls_args(server_cert))
     where = broker.listener("mqtts")
     for first, words in ((raw.connect("plain"), "wrong version number"), (b"GET / HTTP/1.1\r\n\r\n", "http request")):
-        with socket.create_connection(where, timeout=20) as s:
+        with socket.create_connection(where, timeout=60) as s:
             s.sendall(first)
             try:
                 while s.recv(100):
@@ -136,7 +136,7 @@ def test_what_is_no_tls(new_broker, ca, server_cert):
     with pytest.raises(ssl.SSLError):  # a client that does not know our authority
         connect(broker, ssl.create_default_context())
     assert refused(broker, "handshake.tls", "unknown CA")["layerCode"] == 48
-    with socket.create_connection(where, timeout=20):
+    with socket.create_connection(where, timeout=60):
         pass
     refused(broker, "handshake.empty")
     broker.stop()
@@ -229,7 +229,7 @@ def test_listeners_of_a_file(new_broker, ca, server_cert, tmp_path):
     broker = new_broker("--config", str(config))
     port = broker.listener("six")[1]
     for host in ("::1", "127.0.0.1"):
-        plain = socket.create_connection((host, port), timeout=20)
+        plain = socket.create_connection((host, port), timeout=60)
         with raw.Client(broker, over=context(ca).wrap_socket(plain, server_hostname=host)) as c:
             c.login("on-" + host.replace(":", "_"))
             c.bye()
@@ -267,10 +267,10 @@ def test_mosquitto_clients(new_broker, ca, server_cert):
     tool = ["-h", "localhost", "-p", port, "--cafile", str(ca.cert), "-u", broker.user, "-P", broker.password, "-t", "m/t"]
     pair = ["--cert", str(alice[0]), "--key", str(alice[1])]
     for version in ("31", "311", "5"):
-        sub = subprocess.Popen(["mosquitto_sub", *tool, *pair, "-V", version, "-C", "1", "-W", "10", "-i", "s" + version, "-q", "1"],
+        sub = subprocess.Popen(["mosquitto_sub", *tool, *pair, "-V", version, "-C", "1", "-W", "60", "-i", "s" + version, "-q", "1"],
                                stdout=subprocess.PIPE)  # fmt: skip
         broker.wait_trace("s" + version, 1)
-        publish = ["mosquitto_pub", *tool, "-V", version, "-m", "over tls", "-q", "1", "--repeat", "20", "--repeat-delay", "0.1"]
+        publish = ["mosquitto_pub", *tool, "-V", version, "-m", "over tls", "-q", "1", "--repeat", "600", "--repeat-delay", "0.1"]
         with subprocess.Popen(publish) as pub:
             assert sub.communicate()[0] == b"over tls\n"
             pub.terminate()

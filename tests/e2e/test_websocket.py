@@ -44,7 +44,7 @@ def refused(broker, cause, words):
 
 
 def plain(broker):
-    return socket.create_connection(broker.listener("ws"), timeout=20)
+    return socket.create_connection(broker.listener("ws"), timeout=60)
 
 
 # ---- messages ----
@@ -197,7 +197,7 @@ def test_refusals(broker, request_, status, words):
 
 
 def test_http_on_the_mqtt_port(broker):
-    with socket.create_connection((broker.host, broker.port), timeout=20) as s:
+    with socket.create_connection((broker.host, broker.port), timeout=60) as s:
         s.sendall(ws.request())
         assert s.recv(100) == b""
     wait_until(

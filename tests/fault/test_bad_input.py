@@ -5,6 +5,7 @@ don't read, write one byte at a time, vanish without a word, or come in floods. 
 channel has the records that the rule asks for, and the broker stays up.
 """
 
+import contextlib
 import random
 import socket
 import struct
@@ -14,7 +15,7 @@ import time
 import pytest
 
 from harness import raw, ws
-from harness.broker import SANITIZED, check_channels
+from harness.broker import SANITIZED, check_channels, clock_in_minute
 from harness.wait import wait_until
 
 SEED = 20261123
@@ -297,7 +298,7 @@ def test_mutated_websocket(broker):
             change = r.choice((flip, overwrite, cut, double))
             upgrade = change(r, upgrade) if where == "request" else upgrade
             frames = change(r, frames) if where == "frames" else frames
-        s = socket.create_connection(broker.listener("ws"), timeout=20)
+        s = socket.create_connection(broker.listener("ws"), timeout=60)
         feed(broker, upgrade + frames, r, over=s)
         if n % 10 == 0:
             witness.look()
@@ -373,14 +374,15 @@ def resident(broker):
 
 def test_connections_that_never_finish_their_connect(new_broker):
     """One byte at a time, and silence: each ends by the time limit; others connect meanwhile."""
-    broker = new_broker("--allow-anonymous", "--connect-timeout", "2s")
+    broker = new_broker("--allow-anonymous", "--connect-timeout", "3s", env=clock_in_minute(5))
     sources = [f"127.0.8.{n + 1}" for n in range(20)]  # few from each, so that none is collapsed
     slow = [raw.Client(broker, source=sources[n % 20]) for n in range(100)]
     silent = [raw.Client(broker, source=sources[n % 20]) for n in range(100)]
     data = raw.connect("never-done")
     for at in range(6):
         for c in slow:
-            c.socket.sendall(data[at : at + 1])
+            with contextlib.suppress(OSError):  # its time may be over
+                c.socket.sendall(data[at : at + 1])
         with raw.Client(broker) as c:
             c.login(f"quick-{at}", user=None)
             c.bye()

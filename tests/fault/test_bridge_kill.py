@@ -65,7 +65,7 @@ def test_kill(new_broker, figures, qos, version):
     flowing.clear()
     last = start_all([p for f in flows for p in f.publishing(flowing)])
     for party in last:
-        party.join(30)
+        party.join(60)
         party.end()
     readers = start_all([p for f in flows for p in f.subscribing()])
     for f in flows:
@@ -107,7 +107,7 @@ def test_a_remote_that_lost_its_session(new_broker):
     wait_until(lambda: flow.acknowledged() > 100, 30, "acknowledged by the new one")
     flowing.clear()
     for party in last[:2]:
-        party.join(30)
+        party.join(60)
         party.end()
     wait_until(lambda: set(flow.subscriber.payloads) >= flow.wanted(), 30, "every message")
     end_all(last[2:])

@@ -47,7 +47,7 @@ def test_flows(new_broker, figures, loops, qos, online):
     for party in parties:
         party.start()
     for party in parties:
-        party.join(30)
+        party.join(60)
         party.end()
         assert party.session_present, "the publisher's session survived"
     last = Subscriber(broker, subscriber)
@@ -115,7 +115,7 @@ def test_storm(new_broker, figures):
         killed = time.monotonic()
         broker.kill9()
         for t in threads:
-            t.join(30)
+            t.join(60)
             assert not t.is_alive()
             seen += [(client_id, how, killed - when) for client_id, when, how in t.seen]
             for c in t.open:

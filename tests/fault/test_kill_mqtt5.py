@@ -34,7 +34,7 @@ def way_over(transport, context):
         return None
     if transport == "mqtts":
         return lambda broker: context.wrap_socket(
-            socket.create_connection(broker.listener("mqtts"), timeout=20), server_hostname="localhost"
+            socket.create_connection(broker.listener("mqtts"), timeout=60), server_hostname="localhost"
         )
     return lambda broker: ws.connect(broker, transport, context=context if transport == "wss" else None)
 
@@ -88,7 +88,7 @@ def test_flows(new_broker, certs, figures, transport, qos):
     flowing.clear()
     for party in [Publisher(broker, p, flowing, theirs) for p in publishers]:
         party.start()
-        party.join(30)
+        party.join(60)
         party.end()
         assert party.session_present
     wanted = {(p.client_id, str(n)) for p in publishers for n in range(p.next)}

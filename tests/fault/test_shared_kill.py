@@ -39,7 +39,7 @@ def test_kill(new_broker, figures, shared, qos, level):
     flowing.clear()
     last = start_all([Publisher(broker, p, flowing, way) for p in publishers])
     for party in last:
-        party.join(30)
+        party.join(60)
         party.end()
     wanted = {(p.client_id, str(n)) for p in publishers for n in range(p.next)}
     last = start_all([Subscriber(broker, m, way=way) for m in members])
@@ -113,7 +113,7 @@ def test_members_that_come_and_go(new_broker, figures):
             raise m.failure
     flowing.clear()
     for party in flow:
-        party.join(30)
+        party.join(60)
         party.end()
     for i in range(len(churn)):  # their sessions end, and what these still had goes to the one that stays
         with raw.Client(broker) as c:

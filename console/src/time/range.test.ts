@@ -12,7 +12,7 @@ test("a range that ends now leaves its end to the server, a whole day both ends"
   assert.deepEqual(toQueryRange({ kind: "last", last: "24h" }), {});
   const { begin, end } = toQueryRange({ kind: "last", last: "15m" });
   assert.equal(end, undefined);
-  assert.ok(begin !== undefined && Math.abs(Date.now() - 900_000 - begin) < 1000);
+  assert.ok(begin !== undefined && Math.abs(Date.now() - 900_000 - begin) < 60_000);
 });
 
 test("moments of a range keep its span", () => {
