@@ -315,6 +315,7 @@ struct worker {
     struct list feeding; /* feeds that may go on in the next round */
     struct session_limits limits;
     uint64_t publish_rate, publish_bytes_rate; /* 0 = no limit */
+    uint64_t ping_ms, slow_consumer_ms;        /* by which timers were set */
     struct session_map sessions;
     struct deadlines deadlines; /* of sessions whose clients are away */
     struct timer session_timer;

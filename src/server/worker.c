@@ -64,6 +64,8 @@ void worker_configure(struct worker *w)
                                         .queue_bytes_max = c->max_queued_bytes};
     w->publish_rate = c->max_publish_rate;
     w->publish_bytes_rate = c->max_publish_bytes_rate;
+    w->ping_ms = c->ws_ping_ms;
+    w->slow_consumer_ms = c->slow_consumer_timeout_ms;
 }
 
 static void drop_mail(struct mail *m)
@@ -225,10 +227,27 @@ static void on_settings(struct worker *w, struct mail *mail)
     }
 }
 
+/* The timers of open connections were set by these values. */
+static void rearm(struct worker *w)
+{
+    struct list *l;
+    for (l = w->conns.next; l != &w->conns; l = l->next) {
+        struct conn *conn = LIST_ENTRY(l, struct conn, all);
+        if (conn->state == CONN_OPEN) {
+            conn_arm(conn);
+        }
+    }
+}
+
 static void on_config(struct worker *w, struct mail *mail)
 {
     struct mail_config *m = LIST_ENTRY(mail, struct mail_config, mail);
+    const struct config *c = w->server->config;
+    bool times = w->ping_ms != c->ws_ping_ms || w->slow_consumer_ms != c->slow_consumer_timeout_ms;
     worker_configure(w);
+    if (times) {
+        rearm(w);
+    }
     sys_configure(w);
     memory_configure(w);
     (void)sem_post(&m->wait->taken);

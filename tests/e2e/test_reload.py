@@ -2,8 +2,9 @@
 
 import re
 import signal
+import socket
 
-from harness import raw
+from harness import raw, ws
 from harness.wait import wait_until
 
 LOG_LINE = re.compile(r'[a-z]+=("([^"\\]|\\.)*"|[^" ]*)( [a-z_]+=("([^"\\]|\\.)*"|[^" ]*))*')
@@ -112,6 +113,32 @@ def test_sys_interval_and_range(new_broker):
     end = 1_700_000_000_000
     answer = broker.request("GET", "/events", 400, params={"begin": end - 7_200_000, "end": end})
     assert "3600000 ms" in answer.text
+    broker.stop()
+
+
+def test_times_of_open_connections(new_broker):
+    """What a connection's timer was not set for, or for much later, holds at once, too."""
+    broker = configured(new_broker, 'ws: "127.0.0.1:0"\nslow_consumer_timeout: 1d\n')
+    broker.stop()
+    broker.args += ["--ws", "127.0.0.1:0"]
+    broker.start()
+    stuck = raw.stuck_subscriber(broker, "stuck", "big")
+    with raw.Client(broker) as c:
+        c.login("publisher")
+        for _ in range(60):
+            c.send(raw.publish("big", b"x" * 200000))
+        c.send(raw.pingreq())
+        c.receive(raw.PINGRESP)
+        c.bye()
+    s = ws.WebSocket(socket.create_connection(broker.listener("ws"), timeout=20))
+    with raw.Client(broker, over=s) as c:
+        c.login("page", keepalive=0)
+        write(broker, "slow_consumer_timeout: 1s\nwebsocket: {ping: 200ms}\n")
+        broker.cli("reload")
+        assert s.read_frame()[0] == ws.PING
+        broker.wait_causes("stuck", "accepted.new", "limit.slow_consumer")
+        c.bye()
+    stuck.fin()
     broker.stop()
 
 
