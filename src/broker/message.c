@@ -39,10 +39,10 @@ void message_parts(const struct message *m, struct message_parts *out)
 {
     *out = (struct message_parts){.topic = message_topic(m),
                                   .payload = message_payload(m),
+                                  .extra = message_extra(m),
                                   .expires_ms = m->expires_ms,
                                   .qos = m->qos,
                                   .retain = m->retain};
-    out->extra = slice_make(out->payload.p + m->payload_len, m->extra_len);
 }
 
 void message_unref(struct message *m)

@@ -49,6 +49,10 @@ static inline struct slice message_payload(const struct message *m)
 {
     return slice_make(m->bytes + m->topic_len, m->payload_len);
 }
+static inline struct slice message_extra(const struct message *m)
+{
+    return slice_make(m->bytes + m->topic_len + m->payload_len, m->extra_len);
+}
 /* Slices into the message. */
 void message_parts(const struct message *m, struct message_parts *out);
 static inline bool message_expired(uint64_t expires_ms, uint64_t now_ms)

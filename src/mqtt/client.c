@@ -122,7 +122,7 @@ int mqtt_decode_connack(const struct mqtt_frame *f, enum mqtt_version v, struct 
         return -1;
     }
     out->session_present = flags != 0;
-    props_clear(&out->props);
+    mqtt_props_clear(&out->props);
     bool ok = reader_u8(&r, &out->code) &&
               (v != MQTT_V5 || mqtt_props_read(&r, MQTT_CONNACK, &out->props)) && reader_end(&r);
     return ok ? 0 : -1;
@@ -132,7 +132,7 @@ int mqtt_decode_suback(const struct mqtt_frame *f, enum mqtt_version v, struct m
                        struct mqtt_error *err)
 {
     struct reader r = reader_make(f, v, err);
-    props_clear(&out->props);
+    mqtt_props_clear(&out->props);
     if (!mqtt_reader_check_length(&r, f) || !reader_u16(&r, &out->packet_id)) {
         return -1;
     }

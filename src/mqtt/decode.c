@@ -142,7 +142,7 @@ static bool read_publish(struct reader *r, uint8_t flags, struct mqtt_publish *o
         return false;
     }
     if (r->version != MQTT_V5) {
-        props_clear(&out->props);
+        mqtt_props_clear(&out->props);
     } else if (!read_publish_props(r, out)) {
         return false;
     }
@@ -202,7 +202,7 @@ static bool read_reason(struct reader *r, enum mqtt_type type, uint8_t *reason,
                         struct mqtt_props *props)
 {
     *reason = MQTT_RC_SUCCESS;
-    props_clear(props);
+    mqtt_props_clear(props);
     if (r->version != MQTT_V5 || r->p == r->end) {
         return reader_end(r);
     }
@@ -333,7 +333,7 @@ static int decode_entries(const struct mqtt_frame *f, enum mqtt_version v, bool 
     if (!begin(&r, f, v, err) || !read_packet_id(&r, FAULT_PACKET_ID, &out->packet_id)) {
         return -1;
     }
-    props_clear(&out->props);
+    mqtt_props_clear(&out->props);
     unsigned type = unsubscribe ? MQTT_UNSUBSCRIBE : MQTT_SUBSCRIBE;
     if (v == MQTT_V5 && !mqtt_props_read(&r, type, &out->props)) {
         return -1;

@@ -117,6 +117,15 @@ enum mqtt_prop {
     MQTT_PROP_SHARED_AVAILABLE = 42
 };
 
+/* Sets what may be looked at without asking `present`: to zero all of it costs as much as to encode a small packet. */
+static inline void mqtt_props_clear(struct mqtt_props *p)
+{
+    p->present = 0;
+    p->subid_count = 0;
+    p->user = (struct slice){0};
+    p->raw = (struct slice){0};
+}
+
 /* The next user property of `*rest`, which moves on; false at the end. */
 bool mqtt_user_next(struct slice *rest, struct slice *name, struct slice *value);
 

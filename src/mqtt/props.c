@@ -221,7 +221,7 @@ static bool read_one(struct reader *r, unsigned packet, struct mqtt_props *out)
 
 bool mqtt_props_read(struct reader *r, unsigned packet, struct mqtt_props *out)
 {
-    props_clear(out);
+    mqtt_props_clear(out);
     uint32_t n;
     if (!mqtt_reader_varint(r, &n)) {
         return false;
@@ -256,7 +256,7 @@ struct slice mqtt_props_forwarded(const struct mqtt_props *p, struct buf *scratc
     struct mqtt_frame f = {.body = p->raw};
     struct reader r = reader_make(&f, MQTT_V5, &err);
     struct mqtt_props skipped;
-    props_clear(&skipped);
+    mqtt_props_clear(&skipped);
     buf_clear(scratch);
     while (r.p < r.end) {
         const uint8_t *start = r.p;
@@ -291,7 +291,7 @@ bool mqtt_user_next(struct slice *rest, struct slice *name, struct slice *value)
     struct mqtt_frame f = {.body = *rest};
     struct reader r = reader_make(&f, MQTT_V5, &err);
     struct mqtt_props skipped;
-    props_clear(&skipped);
+    mqtt_props_clear(&skipped);
     while (r.p < r.end) {
         uint8_t id = *r.p++;
         if (id >= PROP_COUNT || rows[id].type == TYPE_NONE) {

@@ -8,15 +8,6 @@
 /* In place of a packet type: the properties of a will, inside CONNECT. */
 enum { PROPS_OF_WILL = 0 };
 
-/* Sets what a reader may look at without asking `present`; cheap, for the hot path. */
-static inline void props_clear(struct mqtt_props *p)
-{
-    p->present = 0;
-    p->subid_count = 0;
-    p->user = (struct slice){0};
-    p->raw = (struct slice){0};
-}
-
 static inline bool props_has(const struct mqtt_props *p, enum mqtt_prop id)
 {
     return (p->present >> id & 1) != 0;

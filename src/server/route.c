@@ -45,16 +45,18 @@ static void count_sent(struct conn *c, unsigned qos, size_t payload)
 
 /* ---- one copy into a connection's output ---- */
 
-static void publish_of(struct mqtt_publish *out, const struct message_parts *m,
-                       const struct copy *copy, uint64_t now_ms)
+/* All of it but topic, payload and `extra`. */
+static void publish_by(struct mqtt_publish *out, const struct worker *w, const struct copy *copy,
+                       uint64_t expires_ms)
 {
-    *out = (struct mqtt_publish){.qos = copy->qos,
-                                 .retain = copy->retain,
-                                 .topic = m->topic,
-                                 .payload = m->payload,
-                                 .extra = m->extra};
-    if (m->expires_ms != 0) { /* less the time that it waited here [MQTT-3.3.2-6] */
-        uint64_t left_ms = m->expires_ms > now_ms ? m->expires_ms - now_ms : 0;
+    out->qos = copy->qos;
+    out->dup = false;
+    out->retain = copy->retain;
+    out->packet_id = 0;
+    mqtt_props_clear(&out->props);
+    if (expires_ms != 0) { /* less the time that it waited here [MQTT-3.3.2-6] */
+        uint64_t now_ms = loop_now_ms(w->loop);
+        uint64_t left_ms = expires_ms > now_ms ? expires_ms - now_ms : 0;
         out->props.message_expiry = (uint32_t)((left_ms + 999) / 1000);
         out->props.present |= UINT64_C(1) << MQTT_PROP_MESSAGE_EXPIRY;
     }
@@ -63,6 +65,14 @@ static void publish_of(struct mqtt_publish *out, const struct message_parts *m,
         out->props.subid_count = 1;
         out->props.present |= UINT64_C(1) << MQTT_PROP_SUBID;
     }
+}
+
+static void publish_of(struct mqtt_publish *out, const struct route *r, const struct copy *copy)
+{
+    out->topic = r->m->topic;
+    out->payload = r->m->payload;
+    out->extra = r->m->extra;
+    publish_by(out, r->w, copy, r->m->expires_ms);
 }
 
 /* False: larger than the client takes; it is treated as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
@@ -96,7 +106,7 @@ static void send_shared(struct route *r, struct conn *c)
     bool *encoded = c->v5 == NULL ? &r->encoded : &r->encoded5;
     if (!*encoded) {
         struct mqtt_publish out;
-        publish_of(&out, r->m, &(struct copy){0}, loop_now_ms(r->w->loop));
+        publish_of(&out, r, &(struct copy){0});
         buf_clear(b);
         mqtt_encode_publish(b, c->v5 == NULL ? MQTT_V311 : MQTT_V5, &out);
         *encoded = true;
@@ -123,7 +133,7 @@ static void send_qos0(struct route *r, struct session *s, struct conn *c, const 
         return;
     }
     struct mqtt_publish out;
-    publish_of(&out, r->m, copy, loop_now_ms(r->w->loop));
+    publish_of(&out, r, copy);
     if (fits(c, &out)) {
         put_publish(c, &out, small ? NULL : route_message(r));
     } else {
@@ -213,25 +223,27 @@ void route_deliver(struct route *r, struct session *s, const struct copy *copy)
     deliver(r, s, copy);
 }
 
-static inline struct copy copy_of(const struct route *r, uint8_t sub_qos, bool as_published,
-                                  bool filtered, uint32_t subid)
+/* Filled in place: returned by value it is stored in pieces and loaded whole, which costs more than all that is done here. */
+static inline void copy_of(struct copy *out, const struct route *r, uint8_t sub_qos,
+                           bool as_published, bool filtered, uint32_t subid)
 {
-    return (struct copy){.subid = subid,
-                         .qos = r->m->qos < sub_qos ? r->m->qos : sub_qos,
-                         /* [MQTT-3.3.1-9] [MQTT-3.3.1-12] [MQTT-3.3.1-13] */
-                         .retain = as_published && r->m->retain,
-                         .filtered = filtered};
+    out->subid = subid;
+    out->share = 0;
+    out->qos = r->m->qos < sub_qos ? r->m->qos : sub_qos;
+    /* [MQTT-3.3.1-9] [MQTT-3.3.1-12] [MQTT-3.3.1-13] */
+    out->retain = as_published && r->m->retain;
+    out->filtered = filtered;
 }
 
-static inline struct copy copy_by(const struct route *r, const struct topic_sub *sub)
+static inline void copy_by(struct copy *out, const struct route *r, const struct topic_sub *sub)
 {
-    return copy_of(r, sub->qos, (sub->flags & SUB_RETAIN_AS_PUBLISHED) != 0,
-                   (sub->flags & SUB_FILTERED) != 0, sub->subid);
+    copy_of(out, r, sub->qos, (sub->flags & SUB_RETAIN_AS_PUBLISHED) != 0,
+            (sub->flags & SUB_FILTERED) != 0, sub->subid);
 }
 
-struct copy route_copy_of(const struct route *r, const struct topic_sub *sub)
+void route_copy_of(struct copy *out, const struct route *r, const struct topic_sub *sub)
 {
-    return copy_by(r, sub);
+    copy_by(out, r, sub);
 }
 
 /* [MQTT-3.8.3-3] */
@@ -304,7 +316,8 @@ static void deliver_subids(struct route *r, struct session *s, struct copy copy)
 static void deliver_matched(struct route *r, struct session *s)
 {
     uint32_t first = s->match_subid;
-    struct copy copy = copy_of(r, s->match_qos, s->match_retain, s->match_filtered, 0);
+    struct copy copy;
+    copy_of(&copy, r, s->match_qos, s->match_retain, s->match_filtered, 0);
     if (first != 0 && listed(r->w, first)->next != 0) {
         deliver_subids(r, s, copy);
         return;
@@ -343,7 +356,8 @@ static void deliver_overlapping(struct route *r, const struct topics_match *m)
 /* By a subscription that does not get everything. */
 static void deliver_choosy(struct route *r, const struct topic_sub *sub)
 {
-    const struct copy copy = copy_by(r, sub);
+    struct copy copy;
+    copy_by(&copy, r, sub);
     if (!is_own(r, sub)) {
         deliver(r, sub->session, &copy);
     }
@@ -357,8 +371,8 @@ static void deliver_list(struct route *r, const struct topics_list *list)
             deliver_choosy(r, sub);
             continue;
         }
-        const struct copy copy =
-            copy_of(r, sub->qos, (sub->flags & SUB_RETAIN_AS_PUBLISHED) != 0, false, sub->subid);
+        struct copy copy;
+        copy_by(&copy, r, sub);
         deliver_unseen(r, sub->session, &copy);
     }
 }
@@ -701,11 +715,12 @@ static bool may_send(struct conn *c, const struct out_entry *e)
 /* False: larger than the client takes; it counts as sent, and done with. [MQTT-3.1.2-25] */
 static bool send_entry(struct conn *c, const struct out_entry *e, uint16_t id)
 {
-    struct message_parts m;
     struct mqtt_publish p;
     const struct copy copy = {.subid = e->subid, .qos = e->qos, .retain = e->retain};
-    message_parts(e->msg, &m);
-    publish_of(&p, &m, &copy, loop_now_ms(c->w->loop));
+    p.topic = message_topic(e->msg);
+    p.payload = message_payload(e->msg);
+    p.extra = message_extra(e->msg);
+    publish_by(&p, c->w, &copy, e->msg->expires_ms);
     p.dup = e->sent_before && e->qos > 0;
     p.packet_id = e->qos > 0 ? id : 0;
     if (!fits(c, &p)) {

@@ -50,7 +50,7 @@ void route_fill_head(struct routed *head, const struct message_parts *p);
 /* Into the round's mail to that worker. */
 void route_send_to(struct worker *w, unsigned target, const struct message_parts *p,
                    const struct routed *head);
-struct copy route_copy_of(const struct route *r, const struct topic_sub *sub);
+void route_copy_of(struct copy *out, const struct route *r, const struct topic_sub *sub);
 /* To a session of this worker. */
 void route_deliver(struct route *r, struct session *s, const struct copy *copy);
 /* The message is with all that take it. */

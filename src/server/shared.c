@@ -46,7 +46,8 @@ static bool give(struct route *r, const struct share_member *m, const struct rou
     if (sub == NULL || !filtered_may_get(r->w, sub, r->m->topic)) {
         return false;
     }
-    struct copy copy = route_copy_of(r, sub);
+    struct copy copy;
+    route_copy_of(&copy, r, sub);
     copy.share = share_mark(m->group->hash);
     if (picky && !has_room(r, sub->session, copy.qos)) {
         return false;
