@@ -102,9 +102,9 @@ void mqtt_encode_ack(struct buf *out, enum mqtt_version v, enum mqtt_type type, 
     assert(type >= MQTT_PUBACK && type <= MQTT_PUBCOMP && packet_id != 0);
     bool with_reason = v == MQTT_V5 && reason != 0;
     uint8_t *at = buf_reserve(out, 5);
-    at[0] = (uint8_t)(type << 4 | (type == MQTT_PUBREL ? 2 : 0));
-    at[1] = with_reason ? 3 : 2;
-    put_be16(at + 2, packet_id);
+    uint32_t flags = type == MQTT_PUBREL ? 2 : 0;
+    uint32_t remaining = with_reason ? 3 : 2;
+    put_be32(at, ((uint32_t)type << 4 | flags) << 24 | remaining << 16 | packet_id);
     at[4] = reason;
     buf_commit(out, with_reason ? 5 : 4);
 }

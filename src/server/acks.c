@@ -25,50 +25,38 @@ static void grow(struct publisher *p)
     p->cap = cap;
 }
 
-uint32_t acks_put(struct conn *c, uint8_t type, uint16_t packet_id)
+void acks_send(struct conn *c, enum mqtt_type type, uint16_t packet_id, uint8_t reason)
 {
-    struct publisher *p = c->pub;
-    if (p->tail - p->head == p->cap) {
-        grow(p);
-    }
-    p->pubacks += type == MQTT_PUBACK;
-    *ack_at(p, p->tail) = (struct pending_ack){.packet_id = packet_id, .type = type};
-    return p->tail++;
+    mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, type, packet_id, reason);
+    conn_sent(c, type);
+    conn_dirty(c);
 }
 
-void acks_reason(struct conn *c, uint32_t number, uint8_t reason)
+void acks_put(struct conn *c, const struct mqtt_publish *p, uint8_t reason, uint32_t waits)
 {
-    ack_at(c->pub, number)->reason = reason;
+    struct publisher *pub = c->pub;
+    enum mqtt_type type = p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC;
+    if (waits == 0 && pub->head == pub->tail) {
+        acks_send(c, type, p->packet_id, reason);
+        return;
+    }
+    if (pub->tail - pub->head == pub->cap) {
+        grow(pub);
+    }
+    pub->pubacks += type == MQTT_PUBACK;
+    *ack_at(pub, pub->tail++) = (struct pending_ack){.packet_id = p->packet_id,
+                                                     .type = (uint8_t)type,
+                                                     .reason = reason,
+                                                     .waiting = (uint16_t)waits};
 }
 
 static void send_ready(struct conn *c)
 {
     struct publisher *p = c->pub;
-    bool any = false;
     while (p->head != p->tail && ack_at(p, p->head)->waiting == 0) {
         const struct pending_ack *a = ack_at(p, p->head++);
         p->pubacks -= a->type == MQTT_PUBACK;
-        mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, (enum mqtt_type)a->type,
-                        a->packet_id, a->reason);
-        conn_sent(c, (enum mqtt_type)a->type);
-        any = true;
-    }
-    if (any) {
-        conn_dirty(c);
-    }
-}
-
-bool acks_full(const struct conn *c)
-{
-    return c->pub != NULL && c->pub->tail - c->pub->head >= conn_receive_max(c);
-}
-
-void acks_waiting(struct conn *c, uint32_t number, uint32_t waits)
-{
-    struct pending_ack *a = ack_at(c->pub, number);
-    a->waiting = (uint16_t)waits;
-    if (waits == 0 && number == c->pub->head) {
-        send_ready(c);
+        acks_send(c, (enum mqtt_type)a->type, a->packet_id, a->reason);
     }
 }
 

@@ -63,4 +63,16 @@ static inline void count_queue(struct counters *c, const struct session *s,
     count_add(&c->queued_bytes, now.bytes - before.bytes);
 }
 
+/* What session_ack() did, for less: it is done for each message. */
+static inline void count_acked(struct counters *c, enum ack_result r, const struct message *m)
+{
+    if (m != NULL) {
+        count_sub(&c->queued_bytes, message_bytes(m));
+    }
+    if (r == ACK_DONE) {
+        count_sub(&c->queued, 1);
+        count_sub(&c->inflight, 1);
+    }
+}
+
 #endif

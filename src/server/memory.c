@@ -59,11 +59,8 @@ void memory_start(struct worker *w)
     memory_configure(w);
 }
 
-bool memory_takes(struct worker *w, size_t bytes)
+bool memory_takes_limited(struct worker *w, size_t bytes)
 {
-    if (w->memory_step == 0) {
-        return true;
-    }
     w->published += bytes;
     if (w->published > w->memory_step) {
         w->published = 0;

@@ -115,20 +115,24 @@ static void note_loops(const struct session *s, const struct mqtt_publish *p, ui
 static bool over_receive_maximum(struct conn *c, const struct mqtt_publish *p)
 {
     const struct session *s = c->session;
+    if (c->version != MQTT_V5) {
+        return false;
+    }
     bool repeated = p->qos == 2 && session_in_find(s, p->packet_id) != NULL;
     uint64_t unfinished = c->pub->pubacks + session_in_count(s) + (repeated ? 0 : 1);
-    if (c->version != MQTT_V5 || unfinished <= conn_receive_max(c)) {
+    if (unfinished <= conn_receive_max(c)) {
         return false;
     }
     end_receive_maximum(c, unfinished);
     return true;
 }
 
-static void acknowledged_with(struct conn *c, uint32_t number, uint8_t reason)
+/* Before MQTT 5 no acknowledgement has a reason code. */
+static uint8_t reason_of(const struct mqtt_publish *p, const struct route_result *r)
 {
-    if (c->version == MQTT_V5) {
-        acks_reason(c, number, reason);
-    }
+    return r->over_quota && p->qos == 1 ? MQTT_RC_QUOTA
+           : r->matched                 ? MQTT_RC_SUCCESS
+                                        : MQTT_RC_NO_SUBSCRIBERS;
 }
 
 /* QoS 2: false when the client has too many messages unfinished, and has ended. */
@@ -160,9 +164,7 @@ static bool publish_received(struct conn *c, const struct mqtt_publish *p, uint3
 /* Refused in MQTT 5: that ends the message, whatever its QoS. [MQTT-4.3.3-9] */
 static void publish_refused(struct conn *c, const struct mqtt_publish *p, uint8_t reason)
 {
-    uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
-    acks_reason(c, number, reason);
-    acks_waiting(c, number, 0);
+    acks_put(c, p, reason, 0);
 }
 
 /* QoS 1 and 2: the acknowledgement waits for the stores. `deliver` false: permission denied, before MQTT 5. */
@@ -171,10 +173,11 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
     struct worker *w = c->w;
     struct session *s = c->session;
     struct route_result r = {0};
+    uint8_t reason = MQTT_RC_SUCCESS;
     if (over_receive_maximum(c, p)) {
         return;
     }
-    uint32_t number = acks_put(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id);
+    uint32_t number = acks_next(c);
     if (p->qos == 2 && !publish_received(c, p, number, &r, &deliver)) {
         return;
     }
@@ -182,13 +185,13 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
         r.in = p->qos == 2 && session_durable(s) ? session_in_find(s, p->packet_id) : NULL;
         route_publish(w, c, s->instance, p, hash, number, &r);
         note_loops(s, p, r.loops);
-        acknowledged_with(c, number,
-                          r.over_quota && p->qos == 1 ? MQTT_RC_QUOTA
-                          : !r.matched                ? MQTT_RC_NO_SUBSCRIBERS
-                                                      : MQTT_RC_SUCCESS);
+        reason = c->version == MQTT_V5 ? reason_of(p, &r) : reason;
     }
-    acks_waiting(c, number, r.waits);
-    if (c->state == CONN_OPEN && acks_full(c)) {
+    if (c->state != CONN_OPEN) {
+        return;
+    }
+    acks_put(c, p, reason, r.waits);
+    if (acks_full(c)) {
         conn_pause(c);
     }
 }
@@ -285,13 +288,6 @@ static void on_publish(struct conn *c, const struct mqtt_frame *f, struct slice 
     }
 }
 
-static void send_ack(struct conn *c, enum mqtt_type type, uint16_t id, uint8_t reason)
-{
-    mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, type, id, reason);
-    conn_sent(c, type);
-    conn_dirty(c);
-}
-
 /* PUBACK, PUBREC, PUBCOMP: of a message that we sent. */
 static void on_ack(struct conn *c, const struct mqtt_frame *f, struct slice whole)
 {
@@ -305,23 +301,22 @@ static void on_ack(struct conn *c, const struct mqtt_frame *f, struct slice whol
         conn_end_bad(c, &err, f, whole);
         return;
     }
-    struct queue_size before = queue_size(s);
     enum ack_result r = session_ack(s, f->type, a.packet_id, &order, &stored, &m);
     if (r == ACK_RELEASE && a.reason >= MQTT_RC_UNSPECIFIED) {
         struct message *none; /* refused: there is no PUBREL [MQTT-4.3.3-4] */
         r = session_ack(s, MQTT_PUBCOMP, a.packet_id, &order, &stored, &none);
     }
-    count_queue(&c->w->count, s, before);
+    count_acked(&c->w->count, r, m);
     if (r == ACK_RELEASE && session_durable(s)) {
         persist_released(c->w, s, order, m, stored);
         (void)persist_wait(c->w, WAIT_PUBREL, c, NULL, a.packet_id, NULL);
     } else if (r == ACK_RELEASE) {
-        send_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_SUCCESS);
+        acks_send(c, MQTT_PUBREL, a.packet_id, MQTT_RC_SUCCESS);
     } else if (r == ACK_DONE && stored) {
         persist_acked(c->w, s, order, m);
     } else if (r == ACK_UNKNOWN && f->type == MQTT_PUBREC) {
         /* a repetition of what is done: let the peer end it */
-        send_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_PACKET_ID_NOT_FOUND);
+        acks_send(c, MQTT_PUBREL, a.packet_id, MQTT_RC_PACKET_ID_NOT_FOUND);
     }
     if (m != NULL) {
         message_unref(m);
@@ -351,7 +346,7 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
         (void)persist_wait(c->w, WAIT_PUBCOMP, c, NULL, a.packet_id, NULL);
         return;
     }
-    send_ack(c, MQTT_PUBCOMP, a.packet_id, known ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND);
+    acks_send(c, MQTT_PUBCOMP, a.packet_id, known ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND);
 }
 
 /* ---- subscriptions ---- */

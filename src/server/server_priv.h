@@ -731,13 +731,21 @@ bool alias_in(struct conn *c, struct mqtt_publish *p, struct mqtt_error *err);
 /* A PUBLISH that is put into the output now: its topic may become an alias. */
 void alias_out(struct conn *c, struct mqtt_publish *p);
 
-/* ---- acks.c: acknowledgements to publishers, in order ---- */
-uint32_t acks_put(struct conn *c, uint8_t type, uint16_t packet_id);
-/* The reason code of one that waits; before acks_waiting(). */
-void acks_reason(struct conn *c, uint32_t number, uint8_t reason);
+/* ---- acks.c: acknowledgements; those to publishers in order ---- */
+/* PUBACK and the like, now. */
+void acks_send(struct conn *c, enum mqtt_type type, uint16_t packet_id, uint8_t reason);
+/* What acks_answered() will call the next one; of a publisher. */
+static inline uint32_t acks_next(const struct conn *c)
+{
+    return c->pub->tail;
+}
+/* The next one, once it is known for how many stores it waits. It leaves at once if for none, and none before it waits either. */
+void acks_put(struct conn *c, const struct mqtt_publish *p, uint8_t reason, uint32_t waits);
 /* As many wait as a client may have in flight. */
-bool acks_full(const struct conn *c);
-void acks_waiting(struct conn *c, uint32_t number, uint32_t waits);
+static inline bool acks_full(const struct conn *c)
+{
+    return c->pub != NULL && c->pub->tail - c->pub->head >= conn_receive_max(c);
+}
 /* One store answered. */
 void acks_answered(struct conn *c, uint32_t number);
 
@@ -784,7 +792,11 @@ bool persist_idle(const struct worker *w);
 void memory_start(struct worker *w);
 void memory_configure(struct worker *w);
 /* A message of so many bytes has come. False: there is no memory for it. */
-bool memory_takes(struct worker *w, size_t bytes);
+bool memory_takes_limited(struct worker *w, size_t bytes);
+static inline bool memory_takes(struct worker *w, size_t bytes)
+{
+    return w->memory_step == 0 || memory_takes_limited(w, bytes);
+}
 static inline bool memory_full(const struct server *s)
 {
     return atomic_load_explicit(&s->memory_full, memory_order_relaxed);
