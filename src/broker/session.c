@@ -252,15 +252,14 @@ uint16_t session_packet_id(uint64_t order)
     return (uint16_t)(order % PACKET_IDS + 1);
 }
 
-struct out_entry *session_next(struct session *s, const struct session_limits *l,
-                               uint16_t *packet_id)
+struct out_entry *session_next(struct session *s, uint32_t inflight_max, uint16_t *packet_id)
 {
     struct outbox *o = s->out;
     if (o == NULL) {
         return NULL;
     }
     pass_done(o);
-    if (o->sent == o->tail || o->inflight >= l->inflight_max || o->sent - o->head >= PACKET_IDS) {
+    if (o->sent == o->tail || o->inflight >= inflight_max || o->sent - o->head >= PACKET_IDS) {
         return NULL;
     }
     *packet_id = session_packet_id(o->sent);
@@ -362,7 +361,8 @@ enum ack_result session_ack(struct session *s, unsigned type, uint16_t packet_id
     if (o == NULL || packet_id == 0) {
         return ACK_UNKNOWN;
     }
-    uint64_t at = o->head + (packet_id - 1U + PACKET_IDS - o->head % PACKET_IDS) % PACKET_IDS;
+    uint32_t first = (uint32_t)(o->head % PACKET_IDS), wanted = packet_id - 1U;
+    uint64_t at = o->head + wanted - first + (wanted < first ? PACKET_IDS : 0);
     if (at >= o->tail) {
         return ACK_UNKNOWN;
     }

@@ -143,10 +143,14 @@ bool session_full(const struct session *s, const struct session_limits *l, uint3
 struct out_entry *session_queue(struct session *s, struct message *m, uint8_t qos, bool retain,
                                 uint32_t subid, uint32_t share);
 
-/* The next entry that may be sent now, and its packet ID; NULL when none waits or the window is full. The caller sends
+/* False: session_next() has nothing. */
+static inline bool session_waits(const struct session *s)
+{
+    return s->out != NULL && s->out->sent != s->out->tail;
+}
+/* The next entry that may be sent now, and its packet ID; NULL when none waits or so many are in flight. The caller sends
  * it and calls session_sent(). */
-struct out_entry *session_next(struct session *s, const struct session_limits *l,
-                               uint16_t *packet_id);
+struct out_entry *session_next(struct session *s, uint32_t inflight_max, uint16_t *packet_id);
 void session_sent(struct session *s);
 
 /* Gives up the next entry if it was never sent: the oldest that waits in a full queue. *order,

@@ -179,16 +179,17 @@ static void keep(struct route *r, struct session *s, const struct copy *copy)
     struct worker *w = r->w;
     const struct session_limits *l = &w->limits;
     struct message *m = route_message(r);
-    while (session_full(s, l, message_bytes(m))) {
+    uint32_t bytes = message_bytes(m);
+    while (session_full(s, l, bytes)) {
         if (!drop_oldest(w, s)) {
             drop(w, s, why_full(w, s));
             return;
         }
     }
-    struct queue_size before = queue_size(s);
     session_queue(s, m, copy->qos, copy->retain, copy->subid, copy->share)->filtered =
         copy->filtered;
-    count_queue(&w->count, s, before);
+    count_add(&w->count.queued, 1);
+    count_add(&w->count.queued_bytes, bytes);
     if (session_durable(s)) {
         persist_queue(w, s);
         r->durable = true;
@@ -733,7 +734,7 @@ static bool send_entry(struct conn *c, const struct out_entry *e, uint16_t id)
 /* It is over before it was ever sent. */
 static bool expired(const struct conn *c, const struct out_entry *e)
 {
-    return e->msg != NULL && !e->sent_before &&
+    return e->msg != NULL && !e->sent_before && e->msg->expires_ms != 0 &&
            message_expired(e->msg->expires_ms, loop_now_ms(c->w->loop));
 }
 
@@ -773,13 +774,13 @@ static enum reading entry_reading(struct conn *c, const struct out_entry *e)
 static void pump(struct conn *c)
 {
     struct session *s = c->session;
-    struct session_limits limits = c->w->limits;
     struct out_entry *e;
     uint16_t id;
-    if (c->v5 != NULL && c->v5->receive_max < limits.inflight_max) {
-        limits.inflight_max = c->v5->receive_max; /* [MQTT-3.3.4-9] */
+    uint32_t window = c->w->limits.inflight_max;
+    if (c->v5 != NULL && c->v5->receive_max < window) {
+        window = c->v5->receive_max; /* [MQTT-3.3.4-9] */
     }
-    while ((e = session_next(s, &limits, &id)) != NULL && conn_has_room(c)) {
+    while (session_waits(s) && (e = session_next(s, window, &id)) != NULL && conn_has_room(c)) {
         if (expired(c, e)) {
             drop(c->w, s, DROP_EXPIRED);
             skip_entry(c);
@@ -822,7 +823,9 @@ void session_pump(struct conn *c)
     if (c->state != CONN_OPEN || c->session == NULL || (c->kind & CONN_PREPARES) != 0) {
         return;
     }
-    pump(c);
+    if (session_waits(c->session)) {
+        pump(c);
+    }
     if (c->session->feeds != NULL) {
         feed_go(c);
     }

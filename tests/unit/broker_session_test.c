@@ -66,7 +66,7 @@ static uint32_t number_of(const struct out_entry *e)
 static uint16_t send_next(uint32_t number, bool dup)
 {
     uint16_t id = 0;
-    struct out_entry *e = session_next(s, &limits, &id);
+    struct out_entry *e = session_next(s, limits.inflight_max, &id);
     assert_non_null(e);
     assert_int_equal(number_of(e), number);
     assert_int_equal(e->sent_before, dup);
@@ -78,7 +78,7 @@ static uint16_t send_next(uint32_t number, bool dup)
 static void send_none(void)
 {
     uint16_t id = 0;
-    assert_null(session_next(s, &limits, &id));
+    assert_null(session_next(s, limits.inflight_max, &id));
 }
 
 static enum ack_result ack(unsigned type, uint16_t id)
@@ -260,7 +260,7 @@ static void test_ids_across_the_wrap(void **state)
         }
         uint16_t id;
         struct out_entry *e;
-        while ((e = session_next(s, &limits, &id)) != NULL) {
+        while ((e = session_next(s, limits.inflight_max, &id)) != NULL) {
             assert_int_equal(number_of(e), sent);
             assert_int_equal(in_use[id], 0);
             in_use[id] = ++sent;
@@ -294,7 +294,7 @@ static void test_the_oldest_holds_its_id(void **state)
     }
     uint16_t first = send_next(0, false);
     uint32_t sent = 1;
-    while (session_next(s, &limits, &id) != NULL) {
+    while (session_next(s, limits.inflight_max, &id) != NULL) {
         assert_int_not_equal(id, first);
         session_sent(s);
         sent++;
