@@ -19,7 +19,7 @@
 #include "base/mem.h"
 #include "server/server_priv.h"
 
-enum { IN_CHUNK = 4096, LINGER_READS = 4, EARLY_FLUSH_BYTES = 256 * 1024, MAX_IOV = 32 };
+enum { IN_CHUNK = 4096, LINGER_READS = 4, EARLY_FLUSH_BYTES = 48 * 1024, MAX_IOV = 32 };
 
 static void on_io(struct loop_io *io, uint32_t events);
 
