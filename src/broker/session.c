@@ -266,18 +266,6 @@ struct out_entry *session_next(struct session *s, uint32_t inflight_max, uint16_
     return entry_at(o, o->sent);
 }
 
-void session_sent(struct session *s)
-{
-    struct outbox *o = s->out;
-    struct out_entry *e = entry_at(o, o->sent);
-    if (e->state == OUT_WAITING) {
-        e->state = OUT_SENT;
-    }
-    e->sent_before = true;
-    o->inflight++;
-    o->sent++;
-}
-
 /* The entry's message is given up to the caller. */
 static struct message *take_message(struct outbox *o, struct out_entry *e)
 {
@@ -287,6 +275,41 @@ static struct message *take_message(struct outbox *o, struct out_entry *e)
         e->msg = NULL;
     }
     return m;
+}
+
+/* Another member of its group may get it yet, or the store has it. */
+static bool keeps_sent(const struct session *s, const struct out_entry *e)
+{
+    return s->expiry_s != 0 || session_durable(s) || e->share != 0;
+}
+
+struct message *session_sent(struct session *s)
+{
+    struct outbox *o = s->out;
+    struct out_entry *e = entry_at(o, o->sent);
+    if (e->state == OUT_WAITING) {
+        e->state = OUT_SENT;
+    }
+    e->sent_before = true;
+    o->inflight++;
+    o->sent++;
+    return keeps_sent(s, e) ? NULL : take_message(o, e);
+}
+
+uint16_t session_pass(struct session *s, const struct session_limits *l, uint32_t inflight_max,
+                      uint8_t qos)
+{
+    struct outbox *o = outbox_get(s);
+    if (s->expiry_s != 0 || session_durable(s) || o->sent != o->tail || o->live >= l->queue_max ||
+        o->inflight >= inflight_max || o->sent - o->head >= PACKET_IDS) {
+        return 0;
+    }
+    struct out_entry *e = outbox_push(o);
+    e->qos = qos;
+    e->state = OUT_SENT;
+    e->sent_before = true;
+    o->inflight++;
+    return session_packet_id(o->sent++);
 }
 
 struct out_entry *session_entry(struct session *s, uint64_t order)

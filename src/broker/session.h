@@ -9,7 +9,8 @@
  *
  * Every message has an order number that only grows; its packet ID follows from it (order mod 65,535 + 1), so that an ID
  * is never given twice within the window and needs no storage of its own. Acknowledged messages in the middle are
- * blank (msg == NULL) until the head reaches them.
+ * blank (msg == NULL) until the head reaches them. A session that ends with its connection gives up a message once it was
+ * sent: no other connection will send it again. What is left of it is its place, until it is acknowledged.
  *
  * Durable sessions: an entry has the number of the batch that took it to the store; a QoS 2 entry may be sent, and a
  * PUBREC answered, only when that batch is done (server/persist.c).
@@ -37,7 +38,7 @@ enum out_state {
 };
 
 struct out_entry {
-    struct message *msg; /* NULL when released or done */
+    struct message *msg; /* NULL when released or done, or sent for good */
     uint32_t subid;
     uint32_t share; /* of a shared subscription: its group's share_mark(), else 0 */
     uint8_t qos;
@@ -151,7 +152,11 @@ static inline bool session_waits(const struct session *s)
 /* The next entry that may be sent now, and its packet ID; NULL when none waits or so many are in flight. The caller sends
  * it and calls session_sent(). */
 struct out_entry *session_next(struct session *s, uint32_t inflight_max, uint16_t *packet_id);
-void session_sent(struct session *s);
+/* The entry's message, with its reference, when it is not needed any more; else NULL. */
+struct message *session_sent(struct session *s);
+/* A message of QoS 1 or 2 that is sent now: its packet ID, and nothing is kept but its place. 0: it must be queued. */
+uint16_t session_pass(struct session *s, const struct session_limits *l, uint32_t inflight_max,
+                      uint8_t qos);
 
 /* Gives up the next entry if it was never sent: the oldest that waits in a full queue. *order,
  * *stored and *m (never NULL, the caller unrefs it) as session_ack() gives them. False: there is none. */

@@ -174,8 +174,42 @@ static bool drop_oldest(struct worker *w, struct session *s)
     return true;
 }
 
+static uint32_t window(const struct conn *c)
+{
+    uint32_t max = c->w->limits.inflight_max;
+    return c->v5 != NULL && c->v5->receive_max < max ? c->v5->receive_max
+                                                     : max; /* [MQTT-3.3.4-9] */
+}
+
+/*
+ * The usual case: the client is there, nothing waits for it, and its session ends with the connection. No message is made
+ * for that, which would be most of the work. False: it has to be queued.
+ */
+static bool pass(struct route *r, struct session *s, const struct copy *copy)
+{
+    struct worker *w = r->w;
+    struct conn *c = s->conn;
+    struct mqtt_publish p;
+    if (c == NULL || c->state != CONN_OPEN || (c->kind & CONN_PREPARES) != 0 || s->shared ||
+        s->feeds != NULL || copy->filtered || r->m->payload.n > SMALL_PAYLOAD ||
+        !conn_has_room(c) || message_expired(r->m->expires_ms, loop_now_ms(w->loop))) {
+        return false;
+    }
+    publish_of(&p, r, copy);
+    if (!fits(c, &p) || (p.packet_id = session_pass(s, &w->limits, window(c), p.qos)) == 0) {
+        return false;
+    }
+    put_publish(c, &p, NULL);
+    count_add(&w->count.queued, 1);
+    count_add(&w->count.inflight, 1);
+    return true;
+}
+
 static void keep(struct route *r, struct session *s, const struct copy *copy)
 {
+    if (copy->qos > 0 && pass(r, s, copy)) {
+        return;
+    }
     struct worker *w = r->w;
     const struct session_limits *l = &w->limits;
     struct message *m = route_message(r);
@@ -771,16 +805,23 @@ static enum reading entry_reading(struct conn *c, const struct out_entry *e)
     return filtered_reading(c->w, c->session, m.topic);
 }
 
+static void sent(struct conn *c)
+{
+    struct message *m = session_sent(c->session);
+    count_add(&c->w->count.inflight, 1);
+    if (m != NULL) {
+        count_sub(&c->w->count.queued_bytes, message_bytes(m));
+        message_unref(m);
+    }
+}
+
 static void pump(struct conn *c)
 {
     struct session *s = c->session;
     struct out_entry *e;
     uint16_t id;
-    uint32_t window = c->w->limits.inflight_max;
-    if (c->v5 != NULL && c->v5->receive_max < window) {
-        window = c->v5->receive_max; /* [MQTT-3.3.4-9] */
-    }
-    while (session_waits(s) && (e = session_next(s, window, &id)) != NULL && conn_has_room(c)) {
+    uint32_t max = window(c);
+    while (session_waits(s) && (e = session_next(s, max, &id)) != NULL && conn_has_room(c)) {
         if (expired(c, e)) {
             drop(c->w, s, DROP_EXPIRED);
             skip_entry(c);
@@ -800,8 +841,7 @@ static void pump(struct conn *c)
         } else if (e->qos == 0) {
             skip_entry(c);
         } else {
-            session_sent(s);
-            count_add(&c->w->count.inflight, 1);
+            sent(c);
         }
     }
 }

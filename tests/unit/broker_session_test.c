@@ -307,6 +307,53 @@ static void test_the_oldest_holds_its_id(void **state)
     assert_int_equal(send_next(65535, false), first);
 }
 
+/* It ends with its connection: what was sent is not kept, only its place until it is acknowledged. */
+static void test_nothing_is_kept_that_is_never_sent_again(void **state)
+{
+    (void)state;
+    uint16_t id = 0;
+    session_free(s);
+    s = session_new(1, slice_str("client"), 42, true);
+    assert_int_equal(session_pass(s, &limits, 2, 1), 1);
+    assert_true(queue(7, 2));
+    assert_int_equal(session_pass(s, &limits, 2, 1), 0); /* that waits before it */
+    assert_non_null(session_next(s, 2, &id));
+    struct message *m = session_sent(s);
+    assert_non_null(m);
+    message_unref(m);
+    assert_int_equal(s->out->bytes, 0);
+    assert_int_equal(session_queued(s), 2);
+    assert_int_equal(session_pass(s, &limits, 2, 1), 0); /* the window is full */
+    assert_int_equal(ack(MQTT_PUBACK, 1), ACK_DONE);
+    assert_int_equal(ack(MQTT_PUBREC, id), ACK_RELEASE);
+    assert_int_equal(ack(MQTT_PUBCOMP, id), ACK_DONE);
+    assert_int_equal(session_queued(s), 0);
+    assert_int_equal(session_pass(s, &limits, 2, 1), 3);
+    limits.queue_max = 1;
+    assert_int_equal(session_pass(s, &limits, 2, 1), 0);
+    s->expiry_s = 60;
+    limits.queue_max = 100;
+    assert_int_equal(session_pass(s, &limits, 2, 1), 0);
+    assert_true(queue(8, 1));
+    assert_int_equal(send_next(8, false), 4);
+    session_resume(s);
+}
+
+/* Of a shared subscription: another member may get it yet. */
+static void test_what_others_may_get_is_kept(void **state)
+{
+    (void)state;
+    uint16_t id;
+    session_free(s);
+    s = session_new(1, slice_str("client"), 42, true);
+    struct message *m = message_new(slice_str("t"), slice_str("x"), 1, false);
+    session_queue(s, m, 1, false, 0, 5);
+    message_unref(m);
+    assert_non_null(session_next(s, 2, &id));
+    assert_null(session_sent(s));
+    assert_ptr_equal(session_entry(s, 0)->msg, m);
+}
+
 /* A PUBREL is repeated although the window is shut, and is part of it; its PUBCOMP may come before what stands before it. */
 static void test_pubrels_wait_for_no_window(void **state)
 {
@@ -500,6 +547,8 @@ int main(void)
         TEST(test_byte_limit),
         TEST(test_ids_across_the_wrap),
         TEST(test_the_oldest_holds_its_id),
+        TEST(test_nothing_is_kept_that_is_never_sent_again),
+        TEST(test_what_others_may_get_is_kept),
         TEST(test_pubrels_wait_for_no_window),
         TEST(test_one_unacknowledged_holds_nobody_up),
         TEST(test_incoming_qos2),

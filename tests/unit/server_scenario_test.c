@@ -660,6 +660,58 @@ static void full_queues_drop_and_count(void **state)
     assert_int_equal(h_evidence(r, EV_QUEUED), 1);
 }
 
+static uint64_t queued_bytes(void)
+{
+    return atomic_load(&h.server->workers[0]->count.queued_bytes);
+}
+
+/* Its session ends with it: what it did not acknowledge is kept for nobody, and held nowhere meanwhile. */
+static void what_is_sent_to_a_session_of_one_connection_is_gone(void **state)
+{
+    (void)state;
+    h.config.max_inflight = 2;
+    h_start(&h, 1);
+    struct client *c = h_subscribed(&h, "dev", true, "t", 2);
+    struct client *pub = h_connected(&h, "pub", true);
+    h_send_publish(&h, pub, "t", "a", 1, 1);
+    h_send_publish(&h, pub, "t", "b", 2, 2);
+    h_settle(&h);
+    SAYS(c, "PUBLISH t=a q1 #1; PUBLISH t=b q2 #2");
+    assert_int_equal(queued_bytes(), 0);
+    h_send_publish(&h, pub, "t", "c", 1, 3); /* behind the window it waits */
+    h_settle(&h);
+    SAYS(c, "");
+    assert_int_not_equal(queued_bytes(), 0);
+    h_send_ack(&h, c, MQTT_PUBREC, 2);
+    h_send_ack(&h, c, MQTT_PUBACK, 1);
+    h_settle(&h);
+    SAYS(c, "PUBREL 2; PUBLISH t=c q1 #3");
+    assert_int_equal(queued_bytes(), 0);
+    SAYS(h_connected(&h, "dev", false), ""); /* not present, and nothing comes again */
+    (void)h_says(&h, pub);
+}
+
+/* The same client with a session that outlives the connection. */
+static void what_is_sent_to_a_kept_session_comes_again(void **state)
+{
+    (void)state;
+    h_start(&h, 1);
+    struct mqtt_connect p = h_connect5_of("dev", true, 60);
+    struct client *c = h_connecting(&h, &p);
+    h_send_subscribe(&h, c, 1, "t", 1);
+    struct client *pub = h_connected(&h, "pub", true);
+    h_send_publish(&h, pub, "t", "a", 1, 1);
+    h_settle(&h);
+    assert_int_not_equal(queued_bytes(), 0);
+    p.clean_start = false;
+    p.props.session_expiry = 0; /* the last connection of that session */
+    c = h_connecting(&h, &p);
+    SAYS(c, "CONNACK 0x0 present; PUBLISH t=a q1 #1 dup");
+    h_end(&h, c, 0);
+    h_settle(&h);
+    assert_int_equal(queued_bytes(), 0);
+}
+
 static void a_blocked_client_loses_qos_0_only(void **state)
 {
     static char large[3001];
@@ -821,6 +873,8 @@ int main(void)
         TEST(a_takeover_without_room_keeps_its_order_and_evidence),
         TEST(overlapping_subscriptions_give_one_copy),
         TEST(full_queues_drop_and_count),
+        TEST(what_is_sent_to_a_session_of_one_connection_is_gone),
+        TEST(what_is_sent_to_a_kept_session_comes_again),
         TEST(a_blocked_client_loses_qos_0_only),
         TEST(large_payloads_in_any_pieces),
         TEST(wills),
