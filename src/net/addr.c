@@ -74,11 +74,23 @@ static char *put_decimal(char *out, unsigned v)
     return out;
 }
 
+static char *put_octet(char *out, unsigned v)
+{
+    if (v >= 100) {
+        *out++ = (char)('0' + v / 100);
+    }
+    if (v >= 10) {
+        *out++ = (char)('0' + v / 10 % 10);
+    }
+    *out++ = (char)('0' + v % 10);
+    return out;
+}
+
 static char *put_ipv4(char *out, const struct in_addr *a)
 {
     uint32_t ip = ntohl(a->s_addr);
     for (int shift = 24; shift >= 0; shift -= 8) {
-        out = put_decimal(out, (ip >> shift) & 255U);
+        out = put_octet(out, (ip >> shift) & 255U);
         *out++ = '.';
     }
     return out - 1;

@@ -332,7 +332,9 @@ static void end_telling(struct conn *c, enum cause cause, const struct evidence 
     struct evidence all;
     evidence_init(&all);
     if (e != NULL) {
-        all = *e;
+        all.n = e->n; /* what it holds, not all that it might */
+        all.truncated = e->truncated;
+        memcpy(all.bytes, e->bytes, e->n);
     }
     struct worker *w = c->w;
     bool said = say_disconnect(c, reason, text);

@@ -29,14 +29,13 @@ const struct evidence_info *evidence_info(enum evidence_key k)
 
 static void put_number(struct evidence *e, enum evidence_key k, uint64_t v)
 {
-    uint8_t tmp[2 * VARINT_MAX];
-    size_t n = varint_put(tmp, k);
-    n += varint_put(tmp + n, v);
-    if (n > sizeof e->bytes - e->n) {
+    if (varint_size(k) + varint_size(v) > sizeof e->bytes - e->n) {
         e->truncated = true;
         return;
     }
-    memcpy(e->bytes + e->n, tmp, n);
+    uint8_t *p = e->bytes + e->n;
+    size_t n = varint_put(p, k);
+    n += varint_put(p + n, v);
     e->n = (uint16_t)(e->n + n);
 }
 
