@@ -12,9 +12,8 @@
  * a user learns which groups exist. On the wire 4 and 5 look the same and take the same time.
  *
  * With --allow-anonymous a client without a user name skips 2 (but for the 1,024 bytes of `any`), 3 and 6, and
- * its topics need no declared parent and may begin with '$' (but to $SYS nobody publishes). So does one whose user name
- * nobody here has: it could leave the name out, and brokers without users let it in. With the instance's own
- * `allow_anonymous` only 3 is skipped: its other settings hold, and a name that is given must exist.
+ * its topics need no declared parent and may begin with '$' (but to $SYS nobody publishes). With the instance's own `allow_anonymous` only 3 is skipped: its other
+ * settings hold.
  *
  * Identities: shared by all connections that logged in with the same credentials, through the cache of logins.
  */
@@ -300,17 +299,9 @@ static bool check_instance(struct checking *c)
     return true;
 }
 
-/* The user of the request; NULL also for names that no user can have. */
-static struct auth_user *requested_user(const struct checking *c)
-{
-    struct slice name = c->rq->username;
-    return name.n == 0 || name.n > USER_NAME_MAX ? NULL : instance_user(c->inst, name);
-}
-
-/* It has no user name, or one that nobody has. */
 static bool anonymous_by_option(const struct checking *c)
 {
-    return c->a->allow_anonymous && (!c->rq->has_username || requested_user(c) == NULL);
+    return c->a->allow_anonymous && !c->rq->has_username;
 }
 
 static bool check_client_id(struct checking *c)
@@ -399,6 +390,13 @@ static void refuse_password(struct checking *c, const char *how)
            text_width(c->rq->username), text_bytes(c->rq->username));
 }
 
+/* The user of the request; NULL also for names that no user can have. */
+static struct auth_user *requested_user(const struct checking *c)
+{
+    struct slice name = c->rq->username;
+    return name.n == 0 || name.n > USER_NAME_MAX ? NULL : instance_user(c->inst, name);
+}
+
 /* Decides without hashing; false when that is not possible. */
 static bool check_user_fast(struct checking *c)
 {
@@ -479,7 +477,7 @@ static bool check_until_hash(struct checking *c)
         check_proven(c);
         return true;
     }
-    if (!c->rq->has_username || anonymous_by_option(c)) {
+    if (!c->rq->has_username) {
         check_anonymous(c);
         return true;
     }

@@ -422,27 +422,3 @@ def test_allow_anonymous_on_the_command_line(new_broker):
         c.bye()
     broker.wait_causes("anyone", "accepted.new", "client.normal")
     broker.stop()
-
-
-@pytest.mark.parametrize("level", [3, 4, 5])
-def test_allow_anonymous_and_a_name_that_nobody_has(new_broker, level):
-    """A client could leave its name out; the names that suites bring along are let in. A user's password must still fit."""
-    broker = new_broker("--allow-anonymous")
-    broker.settings(client_id="grouped")
-    props = {} if level == 5 else None
-    for user, password in (("testuser", "testpassword"), ("testuser", None), ("", ""), ("u" * 65535, "p" * 65535)):
-        with raw.Client(broker) as c:
-            c.login("anyone", user, password, level=level, props=props)
-            c.send(raw.publish("$t/a", b"x", 1, 1, props=props))
-            assert c.receive(raw.PUBACK).reason in (0, 0x10)
-            c.bye()
-    broker.settings(client_id="any")
-    for password in ("wrong", None):
-        with raw.Client(broker) as c:
-            c.login("demo", broker.user, password, level=level, props=props, expect=0x86 if level == 5 else 4)
-    with raw.Client(broker) as c:
-        c.login("demo", level=level, props=props)
-        c.bye()
-    broker.wait_causes("anyone", *["accepted.new", "client.normal"] * 4)
-    broker.wait_causes("demo", "auth.bad_password", "auth.bad_password", "accepted.new", "client.normal")
-    broker.stop()

@@ -340,30 +340,9 @@ static void anonymous_by_option(void **state)
     assert_true(may(id, AUTH_SUBSCRIBE, "$SYS/#"));
     assert_true(may(id, AUTH_PUBLISH, "$any/topic") && may(id, AUTH_SUBSCRIBE, "$any/#"));
     auth_identity_unref(id);
+    expect_refused(login("GID_one@@@d", "eve", "x"), CAUSE_AUTH_UNKNOWN_IDENTITY, 4, 0x86);
     expect_refused(login("free", boot.mqtt_username, boot.mqtt_password), CAUSE_PROTOCOL_CLIENT_ID,
                    2, 0x85);
-}
-
-/* As one without a name; a certificate's name, and a user's password, are checked as ever. */
-static void anonymous_by_option_with_a_name(void **state)
-{
-    (void)state;
-    assert_int_equal(auth_instance_set(auth, inst, S("client_id"), S("grouped"), &err), 0);
-    reopen(true);
-    struct auth_identity *id = expect_ok(login("free", "eve", "x"));
-    assert_int_equal(auth_identity_user(id).n, 0);
-    assert_true(may(id, AUTH_PUBLISH, "$any/topic"));
-    auth_identity_unref(id);
-    expect_login("free", "eve", NULL);
-    expect_login("free", "", "");
-    assert_int_equal(auth_instance_set(auth, inst, S("client_id"), S("any"), &err), 0);
-    expect_refused(login("free", boot.mqtt_username, "x"), CAUSE_AUTH_BAD_PASSWORD, 4, 0x86);
-    expect_refused(login("free", boot.mqtt_username, NULL), CAUSE_AUTH_BAD_PASSWORD, 4, 0x86);
-    struct auth_request rq = request("free", "eve", "x");
-    struct auth_result r;
-    rq.proven_username = S("nobody");
-    assert_true(auth_check_fast(auth, &rq, &r));
-    expect_refused(r, CAUSE_AUTH_CERTIFICATE, 5, 0x87);
 }
 
 static void anonymous_by_instance(void **state)
@@ -911,7 +890,6 @@ int main(void)
         T(client_id_any),
         T(client_id_grouped),
         T(anonymous_by_option),
-        T(anonymous_by_option_with_a_name),
         T(anonymous_by_instance),
         T(the_brokers_own),
         T(rules_of_everyone),
