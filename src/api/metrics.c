@@ -15,6 +15,7 @@
 #include "auth/auth.h"
 #include "base/mem.h"
 #include "bridge/bridge.h"
+#include "server/reload_control.h"
 #include "server/server.h"
 #include "trace/trace.h"
 
@@ -269,6 +270,69 @@ static void put_bridges(struct buf *b, struct bridges *all)
     }
 }
 
+static void put_reload(struct buf *b, const struct reload *r)
+{
+    if (r == NULL) {
+        return;
+    }
+    struct reload_last last = reload_last(r);
+    prometheus_one(b, "config_last_reload_successful", "gauge",
+                   "1 when the last reload of the configuration went well", last.good);
+    prometheus_head(b, "config_last_reload_success_timestamp_seconds", "gauge",
+                    "when the last one went well, or the start, seconds since 1970");
+    prometheus_seconds(b, "config_last_reload_success_timestamp_seconds", "",
+                       (double)last.good_us / 1000000);
+}
+
+/* A text as it stands between a label's quotes. */
+static void escape(char out[LABELS_MAX], const char *text)
+{
+    size_t n = 0;
+    for (; *text != '\0' && n < LABELS_MAX - 3; text++) {
+        if (*text == '"' || *text == '\\' || *text == '\n') {
+            out[n++] = '\\';
+        }
+        out[n++] = (char)(*text == '\n' ? 'n' : *text);
+    }
+    out[n] = '\0';
+}
+
+/* Of listeners with one name the certificate that ends first; 0: an earlier one has that name, or there is no TLS. */
+static int64_t certificate_end(struct server *s, unsigned i)
+{
+    const struct server_listener_info *l, *own = server_listener(s, i);
+    int64_t first = server_certificate_end(s, i);
+    for (unsigned k = 0; first != 0 && (l = server_listener(s, k)) != NULL; k++) {
+        int64_t end = server_certificate_end(s, k);
+        if (k == i || end == 0 || strcmp(l->name, own->name) != 0) {
+            continue;
+        }
+        first = k < i ? 0 : end < first ? end : first;
+    }
+    return first;
+}
+
+static void put_certificates(struct buf *b, struct server *s)
+{
+    static const char name[] = "certificate_not_after_timestamp_seconds";
+    char l[LABELS_MAX], text[LABELS_MAX];
+    const struct server_listener_info *info;
+    bool any = false;
+    for (unsigned i = 0; (info = server_listener(s, i)) != NULL; i++) {
+        int64_t end = certificate_end(s, i);
+        if (end == 0) {
+            continue;
+        }
+        if (!any) {
+            prometheus_head(b, name, "gauge",
+                            "when the listener's certificate ends, seconds since 1970");
+        }
+        any = true;
+        escape(text, info->name);
+        prometheus_count(b, name, labels(l, "listener=\"%s\"", text), (uint64_t)end);
+    }
+}
+
 void handle_metrics(struct request *rq)
 {
     struct metrics_source s = {0};
@@ -282,6 +346,8 @@ void handle_metrics(struct request *rq)
     s.heap = mem_heap_bytes();
     put_all(&b, rq, &s);
     put_bridges(&b, rq->api->o.bridges);
+    put_reload(&b, rq->api->o.reload);
+    put_certificates(&b, rq->api->o.server);
     reply_response(rq, 200,
                    MHD_create_response_from_buffer(buf_len(&b), b.p, MHD_RESPMEM_MUST_COPY));
     reply_header(rq, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");

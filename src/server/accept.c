@@ -192,6 +192,18 @@ int server_reload_tls(struct server *s, struct config_error *err)
     return rc;
 }
 
+int64_t server_certificate_end(struct server *s, unsigned i)
+{
+    const char *file;
+    if (i >= s->listener_count || !protocols[s->listeners[i].settings->protocol].tls) {
+        return 0;
+    }
+    struct tls_context *t = take_tls(&s->listeners[i]);
+    int64_t end = tls_context_not_after(t, &file);
+    tls_context_unref(t);
+    return end;
+}
+
 static void warn_of_end(struct listener *l)
 {
     const char *file;

@@ -6,9 +6,11 @@
  * Certificates are read again from the files that were named at the start. The struct that held before is freed when no loop can read it any more.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/config.h"
@@ -20,12 +22,15 @@ struct reload {
     struct reload_parts parts;
     pthread_mutex_t lock;
     struct config *own; /* what holds now, once there was a reload; else parts.first does */
+    atomic_bool last_failed;
+    _Atomic uint64_t good_us; /* when the last good one was */
 };
 
 struct reload *reload_new(const struct reload_parts *parts)
 {
     struct reload *r = mem_new(1, sizeof *r);
     r->parts = *parts;
+    atomic_init(&r->good_us, clock_wall_us());
     (void)pthread_mutex_init(&r->lock, NULL);
     return r;
 }
@@ -123,8 +128,18 @@ int reload_run(struct reload *r, struct reload_report *out)
     *out = (struct reload_report){.count = 0};
     (void)pthread_mutex_lock(&r->lock);
     int rc = run(r, out);
+    atomic_store(&r->last_failed, rc != 0);
+    if (rc == 0) {
+        atomic_store(&r->good_us, clock_wall_us());
+    }
     (void)pthread_mutex_unlock(&r->lock);
     return rc;
+}
+
+struct reload_last reload_last(const struct reload *r)
+{
+    return (struct reload_last){.good = !atomic_load(&r->last_failed),
+                                .good_us = atomic_load(&r->good_us)};
 }
 
 void reload_report_fini(struct reload_report *report)

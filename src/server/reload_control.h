@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct config;
 struct server;
@@ -40,5 +41,12 @@ void reload_free(struct reload *r);
  */
 int reload_run(struct reload *r, struct reload_report *out) __attribute__((warn_unused_result));
 void reload_report_fini(struct reload_report *report);
+
+/* How the last one went, the start counts as a good one: when the last good one was, wall time. Any thread. */
+struct reload_last {
+    bool good;
+    uint64_t good_us;
+};
+struct reload_last reload_last(const struct reload *r);
 
 #endif

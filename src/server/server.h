@@ -69,6 +69,8 @@ struct server_listener_info {
 /* Listener `i`, or NULL behind the last. Lives as long as `s`. */
 const struct server_listener_info *server_listener(const struct server *s, unsigned i);
 
+/* When the first certificate of listener `i` ends, seconds since 1970; 0: it has no TLS. Any thread. */
+int64_t server_certificate_end(struct server *s, unsigned i);
 /* Whether the certificate files of all listeners are good. 0; or -1, and `err` says what is wrong with the first. */
 int server_check_tls(const struct config *c, struct config_error *err)
     __attribute__((warn_unused_result));

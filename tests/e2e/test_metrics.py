@@ -9,6 +9,7 @@ import time
 
 from harness import raw
 from harness.broker import ROOT, SANITIZED
+from harness.certs import Authority
 from harness.peer import Peer
 from harness.wait import TooLate, wait_until
 
@@ -115,6 +116,41 @@ def test_every_family_is_what_prometheus_expects(broker):
     for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"):
         assert next(iter(families["process_" + name][1].values())) > 0, name
     assert families["tracemq_store_sync_seconds"][0] == "histogram"
+
+
+def test_certificates_and_reloads(new_broker, tmp_path):
+    ca = Authority(tmp_path)
+    soon, key = ca.issue("server", days=20)
+    late, late_key = ca.issue("late", days=90)
+    config = tmp_path / "tracemq.yaml"
+    text = (
+        f"listeners:\n"
+        f"  - {{protocol: mqtts, address: '127.0.0.1:0', certificate: {late}, key: {late_key}}}\n"
+        f"  - {{protocol: mqtts, address: '127.0.0.1:0', certificate: {soon}, key: {key}}}\n"
+        f"  - {{name: 'a \"name\"\\', protocol: wss, address: '127.0.0.1:0', certificate: {late}, key: {late_key}}}\n"
+    )
+    config.write_text(text)
+    broker = new_broker("--config", str(config))
+    families = parse(broker.request("GET", "/metrics").text)
+    lint(families)
+    ends = {dict(k[1])["listener"]: v for k, v in families["tracemq_certificate_not_after_timestamp_seconds"][1].items()}
+    assert set(ends) == {"mqtts", 'a \\"name\\"\\\\'}, ends
+    assert 19 * 86400 < ends["mqtts"] - time.time() < 21 * 86400, "of the two of that name, the one that ends first"
+    good, when = "tracemq_config_last_reload_successful", "tracemq_config_last_reload_success_timestamp_seconds"
+
+    def reloaded():
+        found = parse(broker.request("GET", "/metrics").text)
+        return [found[name][1][name, ()] for name in (good, when)]
+
+    assert reloaded()[0] == 1
+    began = reloaded()[1]
+    config.write_text("max_inflight: lots\n")
+    broker.cli("reload", expect=1)
+    assert reloaded() == [0, began]
+    config.write_text(text)
+    broker.cli("reload")
+    assert reloaded()[0] == 1 and reloaded()[1] > began
+    broker.stop()
 
 
 def test_endings_by_cause(broker, name):
