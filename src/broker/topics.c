@@ -5,9 +5,13 @@
  *   tree:   hash(parent node, level)      ─► node      '+' is a level like any other; a filter a/#
  *                                                      hangs as edge '#' below a
  *
- * Both stand in open-addressing tables of atomic pointers: readers probe without a lock; a writer (under
+ * Both stand in open-addressing tables of atomic slots: readers probe without a lock; a writer (under
  * `lock`) fills an empty slot, leaves a tombstone, or builds a larger table and publishes it. Old tables and nodes
  * are freed through qsbr, so a reader that holds one until its next quiescent point is safe.
+ *
+ *   slot:   16 bits of the node's hash, 48 bits of its address        0: empty, 1: tombstone
+ *
+ * With many filters each node that is touched is a cache miss, so those in the way are told by their hash bits alone.
  *
  * Match cache: per loop, topic ─► the tree's nodes that match it, valid while `wild_version` stands still. The exact
  * part is looked up each time, so that a storm of exact SUBSCRIBEs leaves the caches alone. A node lives while
@@ -54,13 +58,15 @@ struct topic_node {
     struct sub_list list[]; /* one per loop */
 };
 
-static struct topic_node tombstone;
+enum { ADDRESS_BITS = 48 };
+#define SLOT_EMPTY UINT64_C(0)
+#define SLOT_TOMBSTONE UINT64_C(1)
 
 struct table {
     struct qsbr_item retired;
     uint64_t mask;
     uint64_t used; /* filled or tombstones; under the lock */
-    _Atomic(struct topic_node *) slot[];
+    _Atomic uint64_t slot[];
 };
 
 struct cache_entry {
@@ -139,28 +145,49 @@ static bool node_is(const struct topic_node *n, uint64_t hash, uint32_t instance
            slice_eq(slice_make(n->key, n->key_len), key);
 }
 
+/* Chosen by the low bits, told from its neighbours by the high ones. */
+static uint64_t slot_tag(uint64_t hash)
+{
+    return hash >> ADDRESS_BITS << ADDRESS_BITS;
+}
+
+static uint64_t slot_of(const struct topic_node *n)
+{
+    uint64_t address = (uint64_t)(uintptr_t)n;
+    assert(address >> ADDRESS_BITS == 0);
+    return slot_tag(n->hash) | address;
+}
+
+/* NULL: the slot has none. */
+static struct topic_node *slot_node(uint64_t slot)
+{
+    uint64_t address = slot & ((UINT64_C(1) << ADDRESS_BITS) - 1);
+    return slot == SLOT_TOMBSTONE ? NULL : (struct topic_node *)(uintptr_t)address;
+}
+
 /* Reader or writer. */
 static struct topic_node *table_find(struct table *t, uint64_t hash, uint32_t instance,
                                      const struct topic_node *parent, struct slice key)
 {
     for (uint64_t i = hash & t->mask;; i = (i + 1) & t->mask) {
-        struct topic_node *n = atomic_load_explicit(&t->slot[i], memory_order_acquire);
-        if (n == NULL) {
+        uint64_t slot = atomic_load_explicit(&t->slot[i], memory_order_acquire);
+        if (slot == SLOT_EMPTY) {
             return NULL;
         }
-        if (n != &tombstone && node_is(n, hash, instance, parent, key)) {
+        struct topic_node *n = slot_tag(slot) == slot_tag(hash) ? slot_node(slot) : NULL;
+        if (n != NULL && node_is(n, hash, instance, parent, key)) {
             return n;
         }
     }
 }
 
-static void table_put(struct table *t, struct topic_node *n)
+static void table_put(struct table *t, uint64_t hash, uint64_t slot)
 {
-    uint64_t i = n->hash & t->mask;
-    while (atomic_load_explicit(&t->slot[i], memory_order_relaxed) != NULL) {
+    uint64_t i = hash & t->mask;
+    while (atomic_load_explicit(&t->slot[i], memory_order_relaxed) != SLOT_EMPTY) {
         i = (i + 1) & t->mask;
     }
-    atomic_store_explicit(&t->slot[i], n, memory_order_release);
+    atomic_store_explicit(&t->slot[i], slot, memory_order_release);
     t->used++;
 }
 
@@ -171,8 +198,8 @@ static void table_insert(struct topics *ts, _Atomic(struct table *) *where, stru
     if ((t->used + 1) * 4 > (t->mask + 1) * 3) {
         uint64_t live = 1;
         for (uint64_t i = 0; i <= t->mask; i++) {
-            struct topic_node *old = atomic_load_explicit(&t->slot[i], memory_order_relaxed);
-            live += old != NULL && old != &tombstone;
+            uint64_t old = atomic_load_explicit(&t->slot[i], memory_order_relaxed);
+            live += slot_node(old) != NULL;
         }
         uint64_t slots = 64;
         while (slots < live * 2) {
@@ -180,25 +207,25 @@ static void table_insert(struct topics *ts, _Atomic(struct table *) *where, stru
         }
         struct table *bigger = table_new(slots);
         for (uint64_t i = 0; i <= t->mask; i++) {
-            struct topic_node *old = atomic_load_explicit(&t->slot[i], memory_order_relaxed);
-            if (old != NULL && old != &tombstone) {
-                table_put(bigger, old);
+            uint64_t old = atomic_load_explicit(&t->slot[i], memory_order_relaxed);
+            if (slot_node(old) != NULL) {
+                table_put(bigger, slot_node(old)->hash, old);
             }
         }
         atomic_store_explicit(where, bigger, memory_order_release);
         qsbr_retire(ts->qsbr, &t->retired, table_free);
         t = bigger;
     }
-    table_put(t, n);
+    table_put(t, n->hash, slot_of(n));
 }
 
 static void table_remove(struct table *t, const struct topic_node *n)
 {
     uint64_t i = n->hash & t->mask;
-    while (atomic_load_explicit(&t->slot[i], memory_order_relaxed) != n) {
+    while (atomic_load_explicit(&t->slot[i], memory_order_relaxed) != slot_of(n)) {
         i = (i + 1) & t->mask;
     }
-    atomic_store_explicit(&t->slot[i], &tombstone, memory_order_release);
+    atomic_store_explicit(&t->slot[i], SLOT_TOMBSTONE, memory_order_release);
 }
 
 /* ---- nodes ---- */
