@@ -11,6 +11,8 @@
 #include "mqtt/topic.h"
 #include "server/persist_priv.h"
 
+enum { SESSIONS_AHEAD = 8 }; /* fetched into the cache meanwhile */
+
 /* Sessions by their number in the store, sorted by it, since keys come in no such order. */
 struct numbered {
     uint64_t id;
@@ -27,6 +29,7 @@ struct restore {
     struct server *s;
     struct numbered *sessions;
     size_t session_count, session_cap;
+    size_t session_at; /* where the last search among them ended */
     struct loaded *loaded;
     size_t loaded_count, loaded_mask;
     uint64_t queued, skipped, retained, wills;
@@ -45,14 +48,19 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static struct session *session_by_id(const struct restore *r, uint64_t id)
+/* Rows of sessions come in the order of their numbers, one kind after the other: a step or two from the last search. */
+static struct session *session_by_id(struct restore *r, uint64_t id)
 {
-    struct numbered key = {.id = id};
-    if (r->session_count == 0) {
-        return NULL;
+    const struct numbered *all = r->sessions;
+    size_t i = r->session_at < r->session_count && all[r->session_at].id <= id ? r->session_at : 0;
+    while (i < r->session_count && all[i].id < id) {
+        i++;
     }
-    struct numbered *n = bsearch(&key, r->sessions, r->session_count, sizeof *r->sessions, by_id);
-    return n == NULL ? NULL : n->p;
+    r->session_at = i;
+    if (i + SESSIONS_AHEAD < r->session_count) {
+        __builtin_prefetch(all[i + SESSIONS_AHEAD].p, 1);
+    }
+    return i < r->session_count && all[i].id == id ? all[i].p : NULL;
 }
 
 static struct worker *worker_of_session(struct server *s, const struct session *session)
@@ -142,7 +150,6 @@ static void load_session(struct restore *r, struct slice key, struct slice value
     struct session *s = session_new(instance, id, client_hash(instance, id), false);
     struct worker *w = worker_of_session(r->s, s);
     s->store_id = row.store_id;
-    session_map_put(&w->sessions, s);
     count_add(&w->count.sessions, 1);
     note_id(r->s, s->store_id);
     start_clock(w, s, &row);
@@ -151,6 +158,22 @@ static void load_session(struct restore *r, struct slice key, struct slice value
         r->sessions = mem_realloc(r->sessions, r->session_cap * sizeof *r->sessions);
     }
     r->sessions[r->session_count++] = (struct numbered){.id = s->store_id, .p = s};
+}
+
+/* In one go: the maps grow once, and their slots are fetched side by side. */
+static void index_sessions(struct restore *r)
+{
+    struct server *s = r->s;
+    for (unsigned i = 0; i < s->worker_count; i++) {
+        session_map_reserve(&s->workers[i]->sessions, atomic_load(&s->workers[i]->count.sessions));
+    }
+    for (size_t i = 0; i < r->session_count; i++) {
+        struct session *session = r->sessions[i].p;
+        session_map_put(&worker_of_session(s, session)->sessions, session);
+    }
+    if (r->session_count > 0) {
+        qsort(r->sessions, r->session_count, sizeof *r->sessions, by_id);
+    }
 }
 
 static void load_sub(struct restore *r, struct slice key, struct slice value)
@@ -410,9 +433,7 @@ int persist_load(struct server *s)
     struct restore r = {.s = s};
     each(&r, STORE_RETAINED, "", load_retained);
     each(&r, STORE_SESSIONS, "S", load_session);
-    if (r.session_count > 0) {
-        qsort(r.sessions, r.session_count, sizeof *r.sessions, by_id);
-    }
+    index_sessions(&r);
     each(&r, STORE_SESSIONS, "T", load_sub);
     each(&r, STORE_SESSIONS, "I", load_in_id);
     each(&r, STORE_SESSIONS, "W", load_will);

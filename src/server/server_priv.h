@@ -412,6 +412,8 @@ void session_map_init(struct session_map *m);
 void session_map_fini(struct session_map *m, struct topics *t, unsigned loop);
 struct session *session_map_find(const struct session_map *m, uint64_t hash, uint32_t instance,
                                  struct slice client_id);
+/* Grows at once to what so many need. */
+void session_map_reserve(struct session_map *m, uint64_t count);
 void session_map_put(struct session_map *m, struct session *s);
 void session_map_remove(struct session_map *m, const struct session *s);
 /* Each of the worker's sessions; `fn` may discard it, and makes none. */

@@ -83,6 +83,17 @@ static void resize(struct session_map *m, uint64_t slots)
     *m = bigger;
 }
 
+void session_map_reserve(struct session_map *m, uint64_t count)
+{
+    uint64_t slots = m->mask + 1;
+    while (count * 4 > slots * 3) {
+        slots *= 2;
+    }
+    if (slots > m->mask + 1) {
+        resize(m, slots);
+    }
+}
+
 void session_map_put(struct session_map *m, struct session *s)
 {
     if ((m->used + 1) * 4 > (m->mask + 1) * 3) {
