@@ -182,7 +182,7 @@ static int on_verify(int ok, X509_STORE_CTX *x)
 {
     if (ok == 0) {
         const SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
-        struct tls *t = SSL_get_app_data(ssl);
+        struct tls *t = BIO_get_data(SSL_get_rbio(ssl));
         if (t->verify_error == 0) {
             t->verify_error = X509_STORE_CTX_get_error(x);
         }
@@ -370,12 +370,36 @@ static ssize_t outcome(struct tls *t, int rc)
     return t->inner_end ? 0 : -EPROTO;
 }
 
+/* OpenSSL keeps a key until the connection ends; giving it a type anew empties it. */
+static void empty_key(EVP_PKEY *key)
+{
+    (void)EVP_PKEY_set_type(key, EVP_PKEY_get_id(key));
+    EVP_PKEY_free(key);
+}
+
+/* The two keys of the key exchange are of no more use: 384 bytes, one of them a secret. */
+static void on_established(struct tls *t)
+{
+    EVP_PKEY *key = NULL;
+    t->established = true;
+    (void)ERR_set_mark();
+    if (SSL_get_tmp_key(t->ssl, &key) == 1) {
+        empty_key(key);
+    }
+    if (SSL_get_peer_tmp_key(t->ssl, &key) == 1) {
+        empty_key(key);
+    }
+    (void)ERR_pop_to_mark(); /* what the read found stays */
+}
+
 static ssize_t tls_read(struct stream *s, void *out, size_t n)
 {
     struct tls *t = s->state;
     ERR_clear_error();
     int got = SSL_read(t->ssl, out, n < INT32_MAX ? (int)n : INT32_MAX);
-    t->established = t->established || SSL_is_init_finished(t->ssl) == 1;
+    if (!t->established && SSL_is_init_finished(t->ssl) == 1) {
+        on_established(t);
+    }
     return got > 0 ? got : outcome(t, got);
 }
 
@@ -435,7 +459,9 @@ static int tls_flush(struct stream *s)
             ssize_t what = outcome(t, rc); /* reading tells what is wrong */
             (void)what;
         }
-        t->established = t->established || rc == 1;
+        if (!t->established && rc == 1) {
+            on_established(t);
+        }
     }
     return stream_flush(&t->inner);
 }
@@ -653,7 +679,6 @@ void stream_tls_wrap(struct stream *s, struct tls_context *c)
     BIO_set_data(b, t);
     BIO_set_init(b, 1);
     SSL_set_bio(t->ssl, b, b);
-    SSL_set_app_data(t->ssl, t);
     SSL_set_accept_state(t->ssl);
     tls_context_ref(c);
     t->context = c;
