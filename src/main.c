@@ -356,7 +356,7 @@ static void stop_all(struct program *p, bool started)
     }
     bridges_free(p->bridges);
     trace_close(p->trace); /* before the loops are freed: its threads may be about to wake one */
-    server_free(p->server);
+    server_leave(p->server);
     reload_free(p->reload);
     auth_close(p->auth);
     store_close(p->store);
@@ -458,9 +458,11 @@ static int check_files(struct program *p)
 /* argv[0] is "serve". */
 static int serve(int argc, char **argv)
 {
-    struct program p = {.argc = argc, .argv = argv};
+    static struct program p; /* what is left to the kernel can be reached from here: no leak */
     struct config_error err;
     bool check = false;
+    p.argc = argc;
+    p.argv = argv;
     if (show_help(argc, argv)) {
         return EXIT_OK;
     }

@@ -171,6 +171,13 @@ void server_free(struct server *s)
     free(s);
 }
 
+void server_leave(struct server *s)
+{
+    if (s != NULL) {
+        listeners_close(s);
+    }
+}
+
 bool server_ready(const struct server *s)
 {
     return atomic_load(&s->ready);
