@@ -23,6 +23,7 @@ static json_t *report_json(const struct reload_report *report)
     json_t *o = json_object();
     json_object_set_new(o, "applied", applied);
     json_object_set_new(o, "needsRestart", restart);
+    json_object_set_new(o, "certificates", json_integer(report->certificates));
     return o;
 }
 

@@ -25,6 +25,11 @@ static void print_report(const json_t *doc)
     if (n == 0) {
         (void)puts("The configuration is as it was.");
     }
+    json_int_t listeners = json_integer_value(json_object_get(doc, "certificates"));
+    if (listeners > 0) {
+        (void)printf("Certificates were read again, for %lld listener%s.\n", (long long)listeners,
+                     listeners == 1 ? "" : "s");
+    }
 }
 
 int cli_reload(struct cli_http *h, const struct cli_args *a)

@@ -167,7 +167,8 @@ static struct tls_context *take_tls(struct listener *l)
 
 int server_reload_tls(struct server *s, struct config_error *err)
 {
-    int rc = 0;
+    int fresh_ones = 0;
+    bool good = true;
     for (unsigned i = 0; i < s->listener_count; i++) {
         struct listener *l = &s->listeners[i];
         struct config_error why;
@@ -180,16 +181,17 @@ int server_reload_tls(struct server *s, struct config_error *err)
             old = l->tls;
             l->tls = fresh;
             (void)pthread_mutex_unlock(&l->lock);
+            fresh_ones++;
             log_info("certificates read again", "listener=%s", l->info.name);
         } else {
             log_warn("certificates kept: the new ones are not good", "listener=%s error=\"%s\"",
                      l->info.name, why.text);
-            *err = rc == 0 ? why : *err;
-            rc = -1;
+            *err = good ? why : *err;
+            good = false;
         }
         tls_context_unref(old);
     }
-    return rc;
+    return good ? fresh_ones : -1;
 }
 
 int64_t server_certificate_end(struct server *s, unsigned i)

@@ -102,7 +102,8 @@ static int run(struct reload *r, struct reload_report *out)
         free(next);
         return -1;
     }
-    if (server_reload_tls(r->parts.server, &err) != 0) {
+    out->certificates = server_reload_tls(r->parts.server, &err);
+    if (out->certificates < 0) {
         memcpy(out->error, err.text, sizeof out->error);
         log_error("the configuration stays as it was", "error=\"%s\"", err.text);
         config_free(next);

@@ -31,6 +31,7 @@ struct reload_report {
     char error[512]; /* file, line, key: nothing was changed. "" = done */
     struct config_change *changes;
     size_t count;
+    int certificates; /* of so many listeners they were read again */
 };
 struct reload *reload_new(const struct reload_parts *parts);
 /* Behind server_free(). NULL-safe. */

@@ -79,7 +79,7 @@ int server_check_tls(const struct config *c, struct config_error *err)
     __attribute__((warn_unused_result));
 /*
  * Reads the certificate files of all listeners again; connections go on with what they have. A listener whose files are bad
- * keeps its old ones, and `err` says what is wrong with the first such. 0 or -1. Any thread.
+ * keeps its old ones, and `err` says what is wrong with the first such. How many have new ones, or -1. Any thread.
  */
 int server_reload_tls(struct server *s, struct config_error *err)
     __attribute__((warn_unused_result));

@@ -304,7 +304,7 @@ def test_certificates_read_again(new_broker, ca, tmp_path):
     kept.login("kept")
     assert shown() == "one"
     install(two)
-    broker.request("POST", "/api/v1/config/reload", 200)
+    assert broker.cli("reload") == "The configuration is as it was.\nCertificates were read again, for 1 listener.\n"
     assert shown() == "two"
     pair[0].write_text("broken\n")
     answer = broker.request("POST", "/api/v1/config/reload")
