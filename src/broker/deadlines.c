@@ -1,4 +1,4 @@
-/* A binary heap, the earliest on top; each session knows its place, so that its deadline can be moved or taken out. */
+/* A binary heap, the earliest on top; each thing knows its place, so that its deadline can be moved or taken out. */
 #include "broker/deadlines.h"
 
 #include <assert.h>
@@ -15,13 +15,13 @@ void deadlines_fini(struct deadlines *d)
 static void put(struct deadlines *d, uint32_t at, struct deadline e)
 {
     d->heap[at] = e;
-    e.s->deadline = at + 1;
+    *e.place = at + 1;
 }
 
 /* Moves `e`, whose place is free at `at`, towards the top as far as it is earlier. */
 static uint32_t rise(struct deadlines *d, uint32_t at, struct deadline e)
 {
-    while (at > 0 && e.due_ms < d->heap[(at - 1) / 2].due_ms) {
+    while (at > 0 && e.due < d->heap[(at - 1) / 2].due) {
         put(d, at, d->heap[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
@@ -35,8 +35,8 @@ static uint32_t sink(struct deadlines *d, uint32_t at, struct deadline e)
         if (child >= d->count) {
             return at;
         }
-        child += child + 1 < d->count && d->heap[child + 1].due_ms < d->heap[child].due_ms;
-        if (d->heap[child].due_ms >= e.due_ms) {
+        child += child + 1 < d->count && d->heap[child + 1].due < d->heap[child].due;
+        if (d->heap[child].due >= e.due) {
             return at;
         }
         put(d, at, d->heap[child]);
@@ -50,28 +50,28 @@ static void settle(struct deadlines *d, uint32_t at, struct deadline e)
     put(d, sink(d, at, e), e);
 }
 
-static void take_out(struct deadlines *d, struct session *s)
+static void take_out(struct deadlines *d, uint32_t *place)
 {
-    uint32_t at = s->deadline - 1;
+    uint32_t at = *place - 1;
     struct deadline last = d->heap[--d->count];
-    s->deadline = 0;
-    if (last.s != s) {
+    *place = 0;
+    if (last.place != place) {
         settle(d, at, last);
     }
 }
 
-void deadlines_set(struct deadlines *d, struct session *s, uint64_t due_ms)
+void deadlines_set(struct deadlines *d, uint32_t *place, uint64_t due)
 {
-    const struct deadline e = {.due_ms = due_ms, .s = s};
-    assert(s->deadline == 0 || d->heap[s->deadline - 1].s == s);
-    if (due_ms == DEADLINE_NEVER) {
-        if (s->deadline != 0) {
-            take_out(d, s);
+    const struct deadline e = {.due = due, .place = place};
+    assert(*place == 0 || d->heap[*place - 1].place == place);
+    if (due == DEADLINE_NEVER) {
+        if (*place != 0) {
+            take_out(d, place);
         }
         return;
     }
-    if (s->deadline != 0) {
-        settle(d, s->deadline - 1, e);
+    if (*place != 0) {
+        settle(d, *place - 1, e);
         return;
     }
     if (d->count == d->cap) {
@@ -81,9 +81,9 @@ void deadlines_set(struct deadlines *d, struct session *s, uint64_t due_ms)
     settle(d, d->count++, e);
 }
 
-uint64_t deadlines_of(const struct deadlines *d, const struct session *s)
+uint64_t deadlines_of(const struct deadlines *d, const uint32_t *place)
 {
-    return s->deadline == 0 ? DEADLINE_NEVER : d->heap[s->deadline - 1].due_ms;
+    return *place == 0 ? DEADLINE_NEVER : d->heap[*place - 1].due;
 }
 
 const struct deadline *deadlines_first(const struct deadlines *d)

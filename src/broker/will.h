@@ -1,8 +1,7 @@
 /*
  * A will: what is published when its client is gone, as the CONNECT said it. One loop.
  *
- * Kept as the PUBLISH of MQTT 5 that it will be, in RAM and in the store alike, so that its properties need no form of their
- * own.
+ * Kept as the PUBLISH that it will be (kept.h).
  */
 #ifndef TMQ_BROKER_WILL_H
 #define TMQ_BROKER_WILL_H

@@ -24,7 +24,7 @@ static void arm(struct worker *w)
         return;
     }
     uint64_t latest = loop_now_ms(w->loop) + LOOK_AGAIN_MS;
-    uint64_t due = first->due_ms < latest ? first->due_ms : latest;
+    uint64_t due = first->due < latest ? first->due : latest;
     if (!timer_armed(&w->session_timer) || w->session_timer.due_ms != due) {
         loop_timer_set(w->loop, &w->session_timer, due);
     }
@@ -57,7 +57,7 @@ void expiry_offline(struct worker *w, struct session *s)
         due = earlier(due, s->will->due_ms);
     }
     if (due != DEADLINE_NEVER) {
-        deadlines_set(&w->deadlines, s, due);
+        deadlines_set(&w->deadlines, &s->deadline, due);
         arm(w);
     }
 }
@@ -65,7 +65,7 @@ void expiry_offline(struct worker *w, struct session *s)
 void expiry_online(struct worker *w, struct session *s)
 {
     if (s->deadline != 0) {
-        deadlines_set(&w->deadlines, s, DEADLINE_NEVER);
+        deadlines_set(&w->deadlines, &s->deadline, DEADLINE_NEVER);
         arm(w);
     }
     if (s->will != NULL) {
@@ -82,7 +82,7 @@ static void due(struct worker *w, struct session *s, uint64_t now)
         session_will_end(w, s, true);
     }
     if (ends > now) {
-        deadlines_set(&w->deadlines, s, ends);
+        deadlines_set(&w->deadlines, &s->deadline, ends);
     } else {
         count_add(&w->count.expired, 1);
         session_discard(w, s);
@@ -95,10 +95,10 @@ static void on_timer(struct timer *t)
     uint64_t now = loop_now_ms(w->loop);
     for (unsigned i = 0; i < ENDS_PER_ROUND; i++) {
         const struct deadline *first = deadlines_first(&w->deadlines);
-        if (first == NULL || first->due_ms > now) {
+        if (first == NULL || first->due > now) {
             break;
         }
-        due(w, first->s, now);
+        due(w, LIST_ENTRY(first->place, struct session, deadline), now);
     }
     arm(w); /* who is left of a crowd has its turn in the next round */
 }
@@ -127,7 +127,7 @@ void expiry_restore(struct worker *w, struct session *s, uint64_t ended_ms)
 {
     if (s->expiry_s != SESSION_NEVER) {
         uint64_t left = left_ms(w, s->expiry_s, ended_ms);
-        deadlines_set(&w->deadlines, s, loop_now_ms(w->loop) + left);
+        deadlines_set(&w->deadlines, &s->deadline, loop_now_ms(w->loop) + left);
     }
 }
 
@@ -139,9 +139,9 @@ void expiry_restore_will(struct worker *w, struct session *s, struct will *will,
                                     : 0;
     uint64_t most = (uint64_t)will->delay_s * 1000; /* the clock may have been set back */
     will->due_ms = loop_now_ms(w->loop) + earlier(left, most);
-    will->ends_ms = deadlines_of(&w->deadlines, s);
+    will->ends_ms = deadlines_of(&w->deadlines, &s->deadline);
     s->will = will;
-    deadlines_set(&w->deadlines, s, earlier(will->due_ms, will->ends_ms));
+    deadlines_set(&w->deadlines, &s->deadline, earlier(will->due_ms, will->ends_ms));
     if (due_ms == 0) {
         persist_will(w, s); /* or each restart would begin the delay anew */
     }

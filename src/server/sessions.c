@@ -149,7 +149,7 @@ void session_discard(struct worker *w, struct session *s)
         session_unsubscribe(w, s, s->subs);
     }
     session_will_end(w, s, true); /* one that waited for longer than the session lives */
-    deadlines_set(&w->deadlines, s, DEADLINE_NEVER);
+    deadlines_set(&w->deadlines, &s->deadline, DEADLINE_NEVER);
     if (session_durable(s)) {
         persist_session_gone(w, s);
     }
