@@ -88,11 +88,13 @@ struct config {
     uint64_t max_memory;               /* bytes allocated in all; 0 = no limit */
     uint64_t max_subscriptions;        /* per session; 10,000 */
     uint64_t max_retained;             /* messages in all; 0 = no limit */
-    uint64_t topic_alias_maximum;      /* aliases that a client may set; 16 */
-    uint64_t max_keepalive_ms;         /* of MQTT 5 clients; 0 = no limit */
-    uint64_t session_expiry_max_ms;    /* a session outlives its connection; 0 = no limit */
-    char *response_information;        /* MQTT 5; "" = none */
-    uint64_t mailbox_bytes;            /* between loops; 4 MiB */
+    uint64_t max_delayed_messages;     /* in all; 0: none is delayed */
+    uint64_t max_delayed_bytes;
+    uint64_t topic_alias_maximum;   /* aliases that a client may set; 16 */
+    uint64_t max_keepalive_ms;      /* of MQTT 5 clients; 0 = no limit */
+    uint64_t session_expiry_max_ms; /* a session outlives its connection; 0 = no limit */
+    char *response_information;     /* MQTT 5; "" = none */
+    uint64_t mailbox_bytes;         /* between loops; 4 MiB */
     enum config_durability durability;
     uint64_t sys_interval_ms; /* $SYS; 10 s, 0 = off */
 

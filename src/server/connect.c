@@ -251,13 +251,22 @@ static struct slice id_of(const struct conn *c, const struct mqtt_connect *p)
 static bool will_allowed(struct conn *c, const struct mqtt_connect *p)
 {
     struct auth_decision d;
-    if (!p->will.present || bridge_state_topic(c, id_of(c, p), p->will.topic) ||
-        auth_allows(c->identity, id_of(c, p), AUTH_PUBLISH, p->will.topic, &d)) {
+    struct slice topic = p->will.topic;
+    struct evidence e;
+    uint64_t delay_ms;
+    if (!p->will.present || bridge_state_topic(c, id_of(c, p), topic)) {
         return true;
     }
-    struct evidence e;
     evidence_init(&e);
-    evidence_bytes(&e, EV_TOPIC, p->will.topic);
+    evidence_bytes(&e, EV_TOPIC, topic);
+    if (!delays_topic(c->w, &topic, &delay_ms)) {
+        evidence_str(&e, EV_TEXT, "a will to $delayed/SECONDS/TOPIC, or to another topic");
+        refuse_with(c, 5, MQTT_RC_TOPIC_INVALID, CAUSE_PROTOCOL_VIOLATION, &e);
+        return false;
+    }
+    if (auth_allows(c->identity, id_of(c, p), AUTH_PUBLISH, topic, &d)) {
+        return true;
+    }
     evidence_u64(&e, EV_QOS, p->will.qos);
     evidence_str(&e, EV_RULE, d.rule);
     refuse(c, CAUSE_TOPIC_WILL, &e);

@@ -72,7 +72,7 @@ void own_forget(struct session *s, struct conn *c)
         const struct in_id *in = &s->in_qos2->ids[0];
         uint16_t id = in->id;
         if (session_durable(s)) {
-            persist_in_gone(c->w, s, in);
+            persist_in_gone(c->w, s->store_id, in);
         }
         (void)session_in_remove(s, id);
     }

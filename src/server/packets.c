@@ -164,13 +164,33 @@ static bool publish_received(struct conn *c, const struct mqtt_publish *p, uint3
 /* Refused in MQTT 5: that ends the message, whatever its QoS. [MQTT-4.3.3-9] */
 static void publish_refused(struct conn *c, const struct mqtt_publish *p, uint8_t reason)
 {
+    (void)publisher_of(c);
     acks_put(c, p, reason, 0);
 }
 
-/* QoS 1 and 2: the acknowledgement waits for the stores. `deliver` false: permission denied, before MQTT 5. */
-static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t hash, bool deliver)
+/* To its subscribers, or when its delay is over. */
+static void publish_on(struct conn *c, const struct mqtt_publish *p, uint64_t hash, uint32_t number,
+                       uint64_t delay_ms, struct route_result *r)
 {
     struct worker *w = c->w;
+    struct session *s = c->session;
+    if (delay_ms == 0) {
+        route_publish(w, c, s->instance, p, hash, number, r);
+        return;
+    }
+    r->matched = true; /* that will be seen */
+    if ((r->have >> w->index & 1) == 0) {
+        delays_keep(w, s->instance, session_client_id(s), p, delay_ms);
+    }
+    if (p->qos > 0) {
+        r->waits += persist_wait(w, WAIT_ACK, c, NULL, number, NULL);
+    }
+}
+
+/* QoS 1 and 2: the acknowledgement waits for the stores. `deliver` false: permission denied, before MQTT 5. */
+static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t hash, bool deliver,
+                          uint64_t delay_ms)
+{
     struct session *s = c->session;
     struct route_result r = {0};
     uint8_t reason = MQTT_RC_SUCCESS;
@@ -183,7 +203,7 @@ static void publish_acked(struct conn *c, const struct mqtt_publish *p, uint64_t
     }
     if (deliver) {
         r.in = p->qos == 2 && session_durable(s) ? session_in_find(s, p->packet_id) : NULL;
-        route_publish(w, c, s->instance, p, hash, number, &r);
+        publish_on(c, p, hash, number, delay_ms, &r);
         note_loops(s, p, r.loops);
         reason = c->version == MQTT_V5 ? reason_of(p, &r) : reason;
     }
@@ -218,35 +238,48 @@ static bool payload_fits(const struct conn *c, const struct mqtt_publish *p)
 }
 
 /* MQTT 5: a message that may not go on is answered where there is an answer, else the connection ends. */
-static void publish_bad_payload(struct conn *c, const struct mqtt_publish *p,
-                                const struct mqtt_frame *f, struct slice whole)
+static void publish_bad(struct conn *c, const struct mqtt_publish *p, const struct mqtt_error *err,
+                        const struct mqtt_frame *f, struct slice whole)
 {
-    const struct mqtt_error err = {.cause = CAUSE_PROTOCOL_VIOLATION,
-                                   .reason = MQTT_RC_PAYLOAD_FORMAT,
-                                   .clause = "",
-                                   .text = "a payload in UTF-8, as its format indicator says"};
-    if (p->qos > 0) {
-        publish_refused(c, p, MQTT_RC_PAYLOAD_FORMAT);
+    if (p->qos > 0 && c->version == MQTT_V5) {
+        publish_refused(c, p, err->reason);
     } else if ((c->kind & CONN_OWN) == 0) { /* a bridge's is another client's fault, somewhere */
-        conn_end_bad(c, &err, f, whole);
+        conn_end_bad(c, err, f, whole);
     }
 }
 
-/* No memory for it; one of QoS 2 that was taken before is not refused any more. False: it goes no further. */
-static bool publish_has_memory(struct conn *c, const struct mqtt_publish *p, size_t bytes)
+static const struct mqtt_error bad_payload = {
+    .cause = CAUSE_PROTOCOL_VIOLATION,
+    .reason = MQTT_RC_PAYLOAD_FORMAT,
+    .clause = "",
+    .text = "a payload in UTF-8, as its format indicator says"};
+static const struct mqtt_error bad_delay = {
+    .cause = CAUSE_PROTOCOL_VIOLATION,
+    .reason = MQTT_RC_TOPIC_INVALID,
+    .clause = "",
+    .text = "$delayed/SECONDS/TOPIC with 42949669 seconds at most, or a Unix time no further away"};
+
+/* There is no room for it: one of QoS 2 that was taken before is not refused any more. False: it goes no further. */
+static bool publish_has_room(struct conn *c, const struct mqtt_publish *p, size_t bytes,
+                             uint64_t delay_ms)
 {
-    if (memory_takes(c->w, bytes) ||
+    bool memory = memory_takes(c->w, bytes);
+    if ((memory && (delay_ms == 0 || delays_takes(c->w, p))) ||
         (p->qos == 2 && session_in_find(c->session, p->packet_id) != NULL)) {
         return true;
     }
-    count_add(&c->w->count.dropped[DROP_MEMORY], 1);
+    count_add(&c->w->count.dropped[memory ? DROP_DELAYED : DROP_MEMORY], 1);
     if (p->qos > 0 && c->version == MQTT_V5) {
         publish_refused(c, p, MQTT_RC_QUOTA);
     } else if (p->qos > 0) {
         struct evidence e;
         evidence_init(&e);
-        memory_evidence(c->w->server, &e);
-        conn_end(c, CAUSE_LIMIT_MEMORY, &e);
+        if (memory) {
+            delays_evidence(c->w, &e);
+        } else {
+            memory_evidence(c->w->server, &e);
+        }
+        conn_end(c, memory ? CAUSE_LIMIT_DELAYED : CAUSE_LIMIT_MEMORY, &e);
     }
     return false;
 }
@@ -255,7 +288,7 @@ static void on_publish(struct conn *c, const struct mqtt_frame *f, struct slice 
 {
     struct mqtt_publish p;
     struct mqtt_error err;
-    uint64_t hash = 0;
+    uint64_t hash = 0, delay_ms = 0;
     if (mqtt_decode_publish(f, (enum mqtt_version)c->version, &p, &err) != 0 ||
         (p.props.present != 0 && !publish_resolve(c, &p, &err))) {
         conn_end_bad(c, &err, f, whole);
@@ -267,24 +300,29 @@ static void on_publish(struct conn *c, const struct mqtt_frame *f, struct slice 
         (publisher_of(c), !rate_publish(c, whole.n))) {
         return;
     }
+    if (p.topic.p[0] == '$' && (c->kind & CONN_OWN) == 0 &&
+        !delays_topic(c->w, &p.topic, &delay_ms)) {
+        publish_bad(c, &p, &bad_delay, f, whole);
+        return;
+    }
     enum verdict v = publish_check(c, &p, &hash);
     if (v == ENDED) {
         return;
     }
     if (p.props.present != 0 && v == MAY && !payload_fits(c, &p)) {
-        publish_bad_payload(c, &p, f, whole);
+        publish_bad(c, &p, &bad_payload, f, whole);
         return;
     }
-    if (v == MAY && !publish_has_memory(c, &p, whole.n)) {
+    if (v == MAY && !publish_has_room(c, &p, whole.n, delay_ms)) {
         return;
     }
     if (p.qos > 0 && v == MAY_NOT && c->version == MQTT_V5) {
         publish_refused(c, &p, MQTT_RC_NOT_AUTHORIZED);
     } else if (p.qos > 0) {
-        publish_acked(c, &p, hash, v == MAY);
+        publish_acked(c, &p, hash, v == MAY, delay_ms);
     } else if (v == MAY) {
         struct route_result r = {0};
-        route_publish(c->w, c, c->session->instance, &p, hash, 0, &r);
+        publish_on(c, &p, hash, 0, delay_ms, &r);
     }
 }
 
@@ -338,7 +376,7 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
     const struct in_id *in = session_in_find(s, a.packet_id);
     bool known = in != NULL;
     if (known && session_durable(s)) {
-        persist_in_gone(c->w, s, in);
+        persist_in_gone(c->w, s->store_id, in);
     }
     (void)session_in_remove(s, a.packet_id);
     if (session_durable(s)) {

@@ -14,6 +14,9 @@
  *              'I' storeId64 packetId16 255 255 group64  (empty)  the same of a shared subscription: a member of that group
  *              'W' instance32 clientId        version8=3 delay32 due64 (wall ms; 0 while connected) PUBLISH of MQTT 5: the will
  *                                             message: of earlier brokers; its first byte, the QoS, is below 3
+ *              'D' storeId64                  version8=1 instance32 due64 (wall us) expires64 (wall ms; 0 = never) clientIdLen16
+ *                                             clientId PUBLISH of MQTT 5: a delayed message. Where QoS 2 of it went stands in 'I' rows
+ *                                             with this number and packet ID 0
  *   queues     storeId64 order64              version8=1 qos8 flags8 state8 subid32 messageId64
  *                                             version8=2 and share32 behind it: of a shared subscription
  *   messages   messageId64                    message
@@ -300,7 +303,7 @@ void persist_session_gone(struct worker *w, struct session *s)
         }
     }
     for (uint32_t i = 0; s->in_qos2 != NULL && i < s->in_qos2->count; i++) {
-        persist_in_gone(w, s, &s->in_qos2->ids[i]);
+        persist_in_gone(w, s->store_id, &s->in_qos2->ids[i]);
     }
     size_t n = persist_client_key(key, 'S', s->instance, session_client_id(s));
     put_op(&w->persist.ops, STORE_SESSIONS, false, slice_make(key, n), none);
@@ -374,14 +377,14 @@ void persist_in_share(struct worker *w, uint64_t session_id, uint16_t id, uint64
     put_in_share(w, session_id, id, group, true);
 }
 
-void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in)
+void persist_in_gone(struct worker *w, uint64_t session_id, const struct in_id *in)
 {
     for (uint32_t i = 0; in->shares != NULL && i < in->shares->count; i++) {
-        put_in_share(w, s->store_id, in->id, in->shares->group[i], false);
+        put_in_share(w, session_id, in->id, in->shares->group[i], false);
     }
     uint64_t loops = in->loops | UINT64_C(1) << w->index;
     while (loops != 0) {
-        put_in_id(w, s->store_id, in->id, (unsigned)__builtin_ctzll(loops), false);
+        put_in_id(w, session_id, in->id, (unsigned)__builtin_ctzll(loops), false);
         loops &= loops - 1;
     }
 }
@@ -419,6 +422,34 @@ void persist_will(struct worker *w, struct session *s)
     }
     put_op(&w->persist.ops, STORE_SESSIONS, s->will != NULL, slice_make(key, n), buf_slice(&value));
     buf_fini(&value);
+}
+
+static struct slice delayed_key(uint8_t out[DELAYED_KEY], uint64_t store_id)
+{
+    out[0] = 'D';
+    put_be64(out + 1, store_id);
+    return slice_make(out, DELAYED_KEY);
+}
+
+void persist_delayed(struct worker *w, const struct delayed *d, uint64_t due_wall_us)
+{
+    uint8_t key[DELAYED_KEY], head[DELAYED_ROW_HEAD] = {DELAYED_ROW_VERSION};
+    struct buf value = {0};
+    put_be32(head + 1, d->instance);
+    put_be64(head + 5, due_wall_us);
+    put_be64(head + 13, d->expires_ms == 0 ? 0 : d->expires_ms + persist_wall_less_mono(w));
+    put_be16(head + 21, d->client_id_len);
+    buf_put(&value, head, sizeof head);
+    buf_put_slice(&value, delayed_client_id(d));
+    buf_put_slice(&value, delayed_packet(d));
+    put_op(&w->persist.ops, STORE_SESSIONS, true, delayed_key(key, d->store_id), buf_slice(&value));
+    buf_fini(&value);
+}
+
+void persist_delayed_gone(struct worker *w, uint64_t store_id)
+{
+    uint8_t key[DELAYED_KEY];
+    persist_drop(w, STORE_SESSIONS, delayed_key(key, store_id));
 }
 
 void persist_orphan_wills(struct worker *w)

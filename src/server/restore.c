@@ -30,6 +30,8 @@ struct restore {
     struct numbered *sessions;
     size_t session_count, session_cap;
     size_t session_at; /* where the last search among them ended */
+    struct numbered *delayed;
+    size_t delayed_count, delayed_cap;
     struct loaded *loaded;
     size_t loaded_count, loaded_mask;
     uint64_t queued, skipped, retained, wills;
@@ -61,6 +63,15 @@ static struct session *session_by_id(struct restore *r, uint64_t id)
         __builtin_prefetch(all[i + SESSIONS_AHEAD].p, 1);
     }
     return i < r->session_count && all[i].id == id ? all[i].p : NULL;
+}
+
+static void keep(struct numbered **all, size_t *count, size_t *cap, struct numbered n)
+{
+    if (*count == *cap) {
+        *cap = *cap == 0 ? 1024 : *cap * 2;
+        *all = mem_realloc(*all, *cap * sizeof **all);
+    }
+    (*all)[(*count)++] = n;
 }
 
 static struct worker *worker_of_session(struct server *s, const struct session *session)
@@ -153,11 +164,8 @@ static void load_session(struct restore *r, struct slice key, struct slice value
     count_add(&w->count.sessions, 1);
     note_id(r->s, s->store_id);
     start_clock(w, s, &row);
-    if (r->session_count == r->session_cap) {
-        r->session_cap = r->session_cap == 0 ? 1024 : r->session_cap * 2;
-        r->sessions = mem_realloc(r->sessions, r->session_cap * sizeof *r->sessions);
-    }
-    r->sessions[r->session_count++] = (struct numbered){.id = s->store_id, .p = s};
+    keep(&r->sessions, &r->session_count, &r->session_cap,
+         (struct numbered){.id = s->store_id, .p = s});
 }
 
 /* In one go: the maps grow once, and their slots are fetched side by side. */
@@ -205,13 +213,60 @@ static void load_sub(struct restore *r, struct slice key, struct slice value)
     }
 }
 
+static void load_delayed(struct restore *r, struct slice key, struct slice value)
+{
+    const uint8_t *v = value.p;
+    bool whole = key.n == DELAYED_KEY && value.n > DELAYED_ROW_HEAD && v[0] == DELAYED_ROW_VERSION;
+    struct slice rest = slice_from(value, whole ? DELAYED_ROW_HEAD : value.n);
+    size_t id_n = whole ? get_be16(v + 21) : 0;
+    struct slice id = slice_make(rest.p, id_n < rest.n ? id_n : 0);
+    struct delayed *d =
+        id.n == 0 ? NULL : delayed_restore(get_be32(v + 1), id, slice_from(rest, id.n));
+    if (d == NULL) {
+        r->skipped++;
+        return;
+    }
+    d->due_us = get_be64(v + 5);
+    d->expires_ms = mono_of(r->s, get_be64(v + 13));
+    d->store_id = get_be64(key.p + 1);
+    note_id(r->s, d->store_id);
+    delays_restored(worker_of(r->s, client_hash(d->instance, id)), d);
+    keep(&r->delayed, &r->delayed_count, &r->delayed_cap,
+         (struct numbered){.id = d->store_id, .p = d}); /* keys are numbers: in their order */
+}
+
+/* Who has what of a QoS 2 message that was going out. */
+static bool load_delayed_in(struct restore *r, struct slice key)
+{
+    const struct numbered wanted = {.id = get_be64(key.p + 1)};
+    const struct numbered *n =
+        r->delayed_count == 0
+            ? NULL
+            : bsearch(&wanted, r->delayed, r->delayed_count, sizeof *r->delayed, by_id);
+    if (n == NULL) {
+        return false;
+    }
+    struct delayed *d = n->p;
+    if (key.n == IN_SHARE_KEY) {
+        in_id_add_share(&d->in, get_be64(key.p + 13));
+    } else if (key.p[11] < key.p[12] && key.p[12] == r->s->worker_count) {
+        d->in.loops |= UINT64_C(1) << key.p[11];
+    } else {
+        persist_drop(r->s->workers[0], STORE_SESSIONS, key);
+    }
+    return true;
+}
+
 /* Of a run with another number of loops it says nothing about these: the repetition is delivered again, and the row goes, or
  * a later run with the old number would take a new message for that repetition. */
 static void load_in_id(struct restore *r, struct slice key, struct slice value)
 {
     bool whole = key.n == IN_ID_KEY || key.n == IN_SHARE_KEY;
-    struct session *s = whole ? session_by_id(r, get_be64(key.p + 1)) : NULL;
     (void)value;
+    if (whole && load_delayed_in(r, key)) {
+        return;
+    }
+    struct session *s = whole ? session_by_id(r, get_be64(key.p + 1)) : NULL;
     if (s != NULL && key.n == IN_SHARE_KEY) {
         session_in_restore_share(s, get_be16(key.p + 9), get_be64(key.p + 13));
         return;
@@ -435,6 +490,7 @@ int persist_load(struct server *s)
     each(&r, STORE_SESSIONS, "S", load_session);
     index_sessions(&r);
     each(&r, STORE_SESSIONS, "T", load_sub);
+    each(&r, STORE_SESSIONS, "D", load_delayed);
     each(&r, STORE_SESSIONS, "I", load_in_id);
     each(&r, STORE_SESSIONS, "W", load_will);
     each(&r, STORE_QUEUES, "", load_entry);
@@ -445,9 +501,10 @@ int persist_load(struct server *s)
     }
     free(r.loaded);
     free(r.sessions);
+    free(r.delayed);
     log_info("session state restored",
-             "sessions=%zu queued=%llu retained=%llu wills=%llu skipped=%llu", r.session_count,
-             (unsigned long long)r.queued, (unsigned long long)r.retained,
-             (unsigned long long)r.wills, (unsigned long long)r.skipped);
+             "sessions=%zu queued=%llu retained=%llu wills=%llu delayed=%zu skipped=%llu",
+             r.session_count, (unsigned long long)r.queued, (unsigned long long)r.retained,
+             (unsigned long long)r.wills, r.delayed_count, (unsigned long long)r.skipped);
     return 0;
 }

@@ -18,7 +18,7 @@
 enum { MAIL_FLUSH_BYTES = 64 * 1024 };
 
 struct answered {
-    struct conn *conn;
+    struct conn *conn; /* NULL: a delayed message's number */
     uint32_t number;
 };
 
@@ -485,11 +485,18 @@ void route_fill_head(struct routed *head, const struct message_parts *p)
     head->retain = p->retain;
 }
 
+void route_asked(const struct routed *head, struct route_result *out)
+{
+    if (head->origin != NULL) {
+        conn_hold(head->origin);
+    }
+    out->waits += routed_asks(head);
+}
+
 /* `head` says who asks and for what; the rest is filled in here. */
 static void send_others(struct worker *w, uint64_t loops, struct routed head,
                         const struct message_parts *p, struct route_result *out)
 {
-    struct conn *origin = head.origin;
     route_fill_head(&head, p);
     loops &= ~(UINT64_C(1) << w->index);
     out->loops |= loops;
@@ -498,10 +505,7 @@ static void send_others(struct worker *w, uint64_t loops, struct routed head,
         loops &= loops - 1;
         head.have = (out->have >> target & 1) != 0;
         route_send_to(w, target, p, &head);
-        if (origin != NULL) {
-            conn_hold(origin);
-            out->waits++;
-        }
+        route_asked(&head, out);
     }
 }
 
@@ -545,7 +549,7 @@ void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
     parts_of(w, p, &parts);
     struct route r = {.w = w,
                       .m = &parts,
-                      .from = origin == NULL ? NULL : origin->session,
+                      .from = origin == NULL ? out->from : origin->session,
                       .have = (out->have >> w->index & 1) != 0};
     if (p->retain) {
         retain(w, origin, instance, &parts, ack_number, out);
@@ -555,14 +559,15 @@ void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
     count_add(&w->count.unmatched, !out->matched && origin != NULL);
     deliver_local(&r, &m);
     if (m.share_count > 0 || (m.loops & ~(UINT64_C(1) << w->index)) != 0) {
-        const struct routed head = {
-            .hash = topic_hash,
-            .origin = p->qos > 0 ? origin : NULL,
-            .session_id = p->qos == 2 && origin != NULL ? origin->session->store_id : 0,
-            .number = ack_number,
-            .instance = instance,
-            .packet_id = p->packet_id,
-            .asker = (uint8_t)w->index};
+        const struct routed head = {.hash = topic_hash,
+                                    .origin = p->qos > 0 ? origin : NULL,
+                                    .session_id = p->qos != 2      ? 0
+                                                  : origin != NULL ? origin->session->store_id
+                                                                   : out->in_of,
+                                    .number = ack_number,
+                                    .instance = instance,
+                                    .packet_id = p->packet_id,
+                                    .asker = (uint8_t)w->index};
         shared_route(&r, &m, &head, out->in, out);
         send_others(w, m.loops, head, &parts, out);
     }
@@ -644,7 +649,7 @@ void route_flush(struct worker *w)
 void route_answer(struct worker *w, const struct routed *head, bool durable)
 {
     struct worker *asker = w->server->workers[head->asker];
-    if (head->origin == NULL) {
+    if (!routed_asks(head)) {
         return;
     }
     if (durable) {
@@ -707,13 +712,17 @@ void route_ack_back(struct worker *w, struct worker *origin, struct conn *conn, 
     buf_put(&m->bytes, &a, sizeof a);
 }
 
-void route_acks(struct mail_bytes *mail)
+void route_acks(struct worker *w, struct mail_bytes *mail)
 {
     struct slice rest = buf_slice(&mail->bytes);
     while (rest.n > 0) {
         struct answered a;
         memcpy(&a, rest.p, sizeof a);
         rest = slice_from(rest, sizeof a);
+        if (a.conn == NULL) {
+            delays_answered(w, a.number);
+            continue;
+        }
         acks_answered(a.conn, a.number);
         conn_unhold(a.conn);
     }

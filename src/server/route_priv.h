@@ -30,10 +30,12 @@ struct routed {
         uint64_t hash;               /* of the topic */
         struct share_member *member; /* `shared`: who is to get it; held */
     };
-    struct conn *origin; /* held; NULL: no answer is wanted */
-    uint64_t session_id; /* QoS 2 of a durable session: its number; else 0 */
+    struct conn *origin; /* held; NULL: there is none */
+    uint64_t
+        session_id; /* QoS 2 of a durable session: its number, or a delayed message's; else 0 */
     uint64_t expires_ms;
-    uint32_t number;
+    uint32_t
+        number; /* of the origin's ack, or of a delayed message; 0 without an origin: no answer is wanted */
     uint32_t instance;
     uint32_t topic_len, payload_len, extra_len;
     uint16_t packet_id;
@@ -45,6 +47,12 @@ struct routed {
     uint8_t asker;  /* index of the origin's worker */
 };
 
+static inline bool routed_asks(const struct routed *head)
+{
+    return head->origin != NULL || head->number != 0;
+}
+/* Mail has gone to one more who answers, if it is asked. */
+void route_asked(const struct routed *head, struct route_result *out);
 /* What of the message mail tells; lengths, too. */
 void route_fill_head(struct routed *head, const struct message_parts *p);
 /* Into the round's mail to that worker. */

@@ -20,6 +20,7 @@
 #include "base/qsbr.h"
 #include "broker/bucket.h"
 #include "broker/deadlines.h"
+#include "broker/delayed.h"
 #include "broker/message.h"
 #include "broker/retained.h"
 #include "broker/session.h"
@@ -257,10 +258,10 @@ void config_wait_unref(struct config_wait *m);
 
 /* ---- what waits for a batch (persist.c) ---- */
 enum wait_kind {
-    WAIT_ACK,        /* value: number of the publisher's pending ack */
-    WAIT_REMOTE_ACK, /* the same, of a connection of another worker */
-    WAIT_PUMP,       /* the session's next message may go */
-    WAIT_PUBREL,     /* value: packet ID */
+    WAIT_ACK, /* value: number of the publisher's pending ack */
+    WAIT_REMOTE_ACK, /* the same, of another worker's connection, or of its delayed message (without one) */
+    WAIT_PUMP,   /* the session's next message may go */
+    WAIT_PUBREL, /* value: packet ID */
     WAIT_PUBCOMP,
     WAIT_BYTES /* an encoded SUBACK or UNSUBACK */
 };
@@ -294,6 +295,18 @@ struct orphan_will {
     uint8_t client_id[];
 };
 
+/* Delayed messages. Their clock is monotonic, but begins at wall time. */
+struct delays {
+    struct deadlines heap; /* those that wait, by due_us */
+    struct list going;     /* those that went out, until everybody has them */
+    uint32_t going_count;
+    uint32_t number;   /* of the last that went out */
+    uint64_t last_us;  /* when the last came */
+    uint64_t base_us;  /* that clock less monotonic time; 0: not begun */
+    uint64_t apart_us; /* wall time less monotonic time */
+    struct timer timer;
+};
+
 struct session_map {
     struct session **slot;
     uint64_t mask, used, count; /* used: filled or tombstones */
@@ -319,6 +332,7 @@ struct worker {
     struct session_map sessions;
     struct deadlines deadlines; /* of sessions whose clients are away */
     struct timer session_timer;
+    struct delays delays;
     struct persist persist;
     struct acceptor *acceptors;
     struct mail_bytes **publishes, **acks; /* being filled, one per worker */
@@ -445,6 +459,29 @@ void expiry_online(struct worker *w, struct session *s);
 void expiry_restore(struct worker *w, struct session *s, uint64_t ended_ms);
 /* Behind expiry_restore(); takes over the will, which is due at that wall time (0: killed). */
 void expiry_restore_will(struct worker *w, struct session *s, struct will *will, uint64_t due_ms);
+
+/* ---- delays.c: messages to $delayed/SECONDS/TOPIC ---- */
+void delays_init(struct worker *w);
+/* Its thread, before the first round. */
+void delays_start(struct worker *w);
+void delays_fini(struct worker *w);
+/* A topic that begins with $: one that is delayed becomes the topic that it goes to, and *delay_ms what is not 0 if that is later
+ * than now. False: it is none. */
+bool delays_topic(struct worker *w, struct slice *topic, uint64_t *delay_ms);
+/* No more than max_delayed_messages and max_delayed_bytes with this one. */
+bool delays_takes(const struct worker *w, const struct mqtt_publish *p);
+void delays_evidence(const struct worker *w, struct evidence *e);
+/* It is kept until then; into the batch being built. */
+void delays_keep(struct worker *w, uint32_t instance, struct slice client_id,
+                 const struct mqtt_publish *p, uint64_t delay_ms);
+/* One of those who got it has it in the store, or keeps none. */
+void delays_answered(struct worker *w, uint32_t number);
+/* At a restart: takes it over. */
+void delays_restored(struct worker *w, struct delayed *d);
+static inline bool delays_idle(const struct worker *w)
+{
+    return list_empty(&w->delays.going);
+}
 
 /* ---- accept.c ---- */
 int listeners_open(struct server *s, struct config_error *err) __attribute__((warn_unused_result));
@@ -645,8 +682,14 @@ struct route_result {
     uint64_t have;    /* given: loops whose durable sessions had it before a crash (QoS 2) */
     uint64_t loops;   /* told: other loops that it went to */
     struct in_id *in; /* given: QoS 2 of a durable session, its incoming packet ID; else NULL */
+    uint64_t
+        in_of; /* given without an origin: the number in the store that `in` belongs to; 0: none */
+    const struct session *from; /* given without an origin: whose it is; may be NULL */
 };
-/* `origin` may be NULL (wills, $SYS); ack_number is the pending ack that waits for stores. */
+/*
+ * ack_number is the pending ack of `origin` that waits for stores. Without an origin (wills, $SYS, delayed messages) a number that
+ * is not 0 is a delayed message's (delays_answered()).
+ */
 void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
                    const struct mqtt_publish *p, uint64_t topic_hash, uint32_t ack_number,
                    struct route_result *out);
@@ -659,7 +702,7 @@ bool route_retained(struct conn *c, const struct message_parts *m, const struct 
 void route_flush(struct worker *w);
 /* False: the round's work was done before the end of it. */
 bool route_mail(struct worker *w, struct mail_bytes *m);
-void route_acks(struct mail_bytes *m);
+void route_acks(struct worker *w, struct mail_bytes *m);
 /* True when some other worker's inbox is full: sockets that publish are not read. */
 bool route_full(const struct worker *w);
 /* Answers another worker's connection. */
@@ -768,12 +811,15 @@ void persist_released(struct worker *w, struct session *s, uint64_t order, struc
                       bool stored);
 /* Incoming QoS 2: this worker's part of a message is stored, and with it that it was; forgotten by all workers. */
 void persist_in_id(struct worker *w, uint64_t session_id, uint16_t id);
-void persist_in_gone(struct worker *w, const struct session *s, const struct in_id *in);
+void persist_in_gone(struct worker *w, uint64_t session_id, const struct in_id *in);
 /* The same of a shared subscription: one of that group, by its hash, has it. */
 void persist_in_share(struct worker *w, uint64_t session_id, uint16_t id, uint64_t group);
 /* The topic's retained message changed. */
 void persist_retained(struct worker *w, uint32_t instance, struct slice topic);
 void persist_will(struct worker *w, struct session *s);
+/* A delayed message, and that it is with everybody. */
+void persist_delayed(struct worker *w, const struct delayed *d, uint64_t due_wall_us);
+void persist_delayed_gone(struct worker *w, uint64_t store_id);
 /* Publishes the wills that a crash left. */
 void persist_orphan_wills(struct worker *w);
 /* Something is to happen when the batch being built is in the store: true. With `durability: none` it happens at once

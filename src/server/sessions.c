@@ -211,6 +211,20 @@ void session_detach(struct worker *w, struct conn *c)
     expiry_offline(w, s);
 }
 
+/* One to $delayed/… goes there later; of that a Unix time may be too long ago by now. */
+static void publish_will(struct worker *w, const struct session *s, struct mqtt_publish *p)
+{
+    struct route_result r = {0};
+    uint64_t delay_ms;
+    if (!delays_topic(w, &p->topic, &delay_ms) || (delay_ms > 0 && !delays_takes(w, p))) {
+        count_add(&w->count.dropped[DROP_DELAYED], 1);
+    } else if (delay_ms > 0) {
+        delays_keep(w, s->instance, session_client_id(s), p, delay_ms);
+    } else {
+        route_publish(w, NULL, s->instance, p, hash64(p->topic), 0, &r);
+    }
+}
+
 void session_will_end(struct worker *w, struct session *s, bool publish)
 {
     struct will *will = s->will;
@@ -220,10 +234,9 @@ void session_will_end(struct worker *w, struct session *s, bool publish)
     s->will = NULL;
     persist_will(w, s);
     if (publish) {
-        struct route_result r = {0};
         struct mqtt_publish p;
         will_publish(will, &p);
-        route_publish(w, NULL, s->instance, &p, hash64(p.topic), 0, &r);
+        publish_will(w, s, &p);
     }
     will_free(will);
 }

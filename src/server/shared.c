@@ -110,10 +110,7 @@ static void route_group(struct route *r, struct share_group *g, const struct rou
         count_lost(r->w, given);
     } else if (given == 0) {
         out->loops |= UINT64_C(1) << target;
-        if (head->origin != NULL) {
-            conn_hold(head->origin);
-            out->waits++;
-        }
+        route_asked(head, out);
     }
 }
 

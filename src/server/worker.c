@@ -39,6 +39,7 @@ int worker_new(struct worker **out, struct server *s, unsigned index)
     session_map_init(&w->sessions);
     persist_init(w);
     expiry_init(w);
+    delays_init(w);
     timer_init(&w->room_timer, on_room);
     w->publishes = mem_new(s->worker_count, sizeof(struct mail_bytes *));
     w->acks = mem_new(s->worker_count, sizeof(struct mail_bytes *));
@@ -90,6 +91,7 @@ void worker_free(struct worker *w)
     drop_mail(mailbox_take(&w->control));
     session_map_fini(&w->sessions, w->server->topics, w->index);
     deadlines_fini(&w->deadlines);
+    delays_fini(w);
     persist_fini(w);
     while (w->orphan_wills != NULL) {
         struct orphan_will *o = w->orphan_wills;
@@ -116,6 +118,7 @@ void worker_begin(struct worker *w)
 {
     persist_orphan_wills(w);
     expiry_start(w);
+    delays_start(w);
     sys_start(w);
     memory_start(w);
     listeners_watch(w);
@@ -295,7 +298,7 @@ static void take_mail(struct worker *w, struct mail *m)
         assert(false);
         break;
     case MAIL_ACKS:
-        route_acks(LIST_ENTRY(m, struct mail_bytes, mail));
+        route_acks(w, LIST_ENTRY(m, struct mail_bytes, mail));
         break;
     case MAIL_AUTH:
         on_auth(m);
@@ -467,7 +470,8 @@ static bool on_round(void *arg)
     route_flush(w);
     free_ended(w);
     room_wanted(w);
-    if (w->stopping && list_empty(&w->conns) && w->late == NULL && persist_idle(w)) {
+    if (w->stopping && list_empty(&w->conns) && w->late == NULL && delays_idle(w) &&
+        persist_idle(w)) {
         worker_idle(w);
     }
     qsbr_quiescent(&w->server->qsbr, w->index);

@@ -96,7 +96,9 @@ static void put_connect(struct buf *b, unsigned kind, unsigned id)
 static const char *topic_of(unsigned n)
 {
     static const char *const topics[] = {"t/1", "t/2", "u", "deny/x"};
-    return topics[n & 3];
+    static const char *const delayed[] = {"$delayed/1/t/1", "$delayed/0/t/2", "$delayed/1/",
+                                          "$delayed/2/deny/x"};
+    return (n & 192) == 192 ? delayed[n & 3] : topics[n & 3];
 }
 
 #define PROP(id) (UINT64_C(1) << MQTT_PROP_##id)

@@ -43,6 +43,8 @@ void h_init(struct harness *h)
                                 .max_queued_bytes = 16 << 20,
                                 .max_output_bytes = 1 << 20,
                                 .max_subscriptions = 1000,
+                                .max_delayed_messages = 1000,
+                                .max_delayed_bytes = 1 << 20,
                                 .mailbox_bytes = 4 << 20,
                                 .trace = true};
     h->store = fake_store_new();
