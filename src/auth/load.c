@@ -165,12 +165,12 @@ static void load_foreign(struct credential *cred, uint8_t kind, struct settings_
 {
     struct foreign_hash *f = mem_new(1, sizeof *f);
     cred->foreign = f;
-    f->kind = kind == FOREIGN_PBKDF2_SHA512 ? FOREIGN_PBKDF2_SHA512 : FOREIGN_SHA512;
+    f->kind = kind <= FOREIGN_KINDS ? (enum foreign_kind)kind : FOREIGN_SHA512;
     f->rounds = settings_get_u32(r);
     struct slice salt = settings_get_str(r);
     struct slice hash = settings_get_str(r);
-    if (kind > FOREIGN_SHA512 || f->rounds == 0 || f->rounds > FOREIGN_ROUNDS_MAX ||
-        salt.n > sizeof f->salt || hash.n != sizeof f->hash) {
+    if (kind > FOREIGN_KINDS || f->rounds == 0 || f->rounds > FOREIGN_ROUNDS_MAX ||
+        salt.n > sizeof f->salt || hash.n != foreign_hash_bytes(f->kind)) {
         r->bad = true;
         return;
     }

@@ -143,8 +143,8 @@ static void put_hash(struct buf *b, const struct credential *c)
     buf_put_u8(b, f == NULL ? 0 : (uint8_t)f->kind);
     put_u32(b, f == NULL ? c->rounds : f->rounds);
     put_str(b, f == NULL ? slice_make(c->salt, sizeof c->salt) : slice_make(f->salt, f->salt_len));
-    put_str(b,
-            f == NULL ? slice_make(c->hash, sizeof c->hash) : slice_make(f->hash, sizeof f->hash));
+    put_str(b, f == NULL ? slice_make(c->hash, sizeof c->hash)
+                         : slice_make(f->hash, foreign_hash_bytes(f->kind)));
 }
 
 void settings_put_user(struct buf *b, const struct auth_user *u)

@@ -172,7 +172,7 @@ int auth_user_import(struct auth *a, struct slice instance, struct slice name, s
     }
     const char *bad = foreign_parse(hash, &h);
     if (bad != NULL) {
-        return auth_fail(err, -EINVAL, "passwordHash", "is none of Mosquitto's: %s", bad);
+        return auth_fail(err, -EINVAL, "passwordHash", "is none that is known: %s", bad);
     }
     return add_user(a, instance, name, credential_import(&h), allow, allow_count, err);
 }

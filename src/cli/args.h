@@ -34,6 +34,7 @@
     OPTION(OFFLINE, "offline", NULL, "only devices that are not connected")                        \
     OPTION(PASSWORD_STDIN, "password-stdin", NULL, "read the password from standard input")        \
     OPTION(ALLOW, "allow", "FILTER", "may publish and subscribe here; may be given again")         \
+    OPTION(HASH, "hash", "NAME", "what EMQX's password_hash_algorithm is")                         \
     OPTION(OUT, "out", "FILE", "write the configuration here instead of standard output")          \
     OPTION(SETTINGS_OUT, "settings-out", "FILE", "write users and permissions here")               \
     OPTION(APPLY, "apply", NULL, "give users and permissions to a running broker")                 \

@@ -18,6 +18,9 @@
 #define IMPORT_OPTIONS                                                                             \
     (CLI_BIT(OPT_OUT) | CLI_BIT(OPT_SETTINGS_OUT) | CLI_BIT(OPT_APPLY) | CLI_BIT(OPT_FORCE) |      \
      CLI_BIT(OPT_REPLACE))
+#define EMQX_OPTIONS                                                                               \
+    (CLI_BIT(OPT_HASH) | CLI_BIT(OPT_SETTINGS_OUT) | CLI_BIT(OPT_APPLY) | CLI_BIT(OPT_FORCE) |     \
+     CLI_BIT(OPT_REPLACE))
 #define LIST_OPTIONS (CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL))
 
 static const struct cli_command commands[] = {
@@ -41,6 +44,11 @@ static const struct cli_command commands[] = {
      "MOSQUITTO.CONF [--out FILE] [--settings-out FILE] [--apply] [--force] [--replace]",
      "make a configuration, users and permissions of Mosquitto's files; a report tells what became of every line",
      1, 1, IMPORT_OPTIONS, cli_import_mosquitto, NULL},
+    {"import", "emqx",
+     "USERS.csv|USERS.json [--hash NAME] [--settings-out FILE] [--apply] [--force] [--replace]",
+     "make users of a file that EMQX's built-in database imports; NAME is what its password_hash_algorithm was, as in "
+     "sha256-prefix, sha512-suffix, sha256 (no salt), pbkdf2-sha256:ITERATIONS, plain",
+     1, 1, EMQX_OPTIONS, cli_import_emqx, cli_import_emqx_check},
     {"import", "settings", "FILE [--replace]",
      "give users and permissions of an import to a running broker", 1, 1, CLI_BIT(OPT_REPLACE),
      cli_import_settings, NULL},

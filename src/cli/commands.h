@@ -54,6 +54,8 @@ int cli_topic_list(struct cli_http *h, const struct cli_args *a);
 int cli_topic_delete(struct cli_http *h, const struct cli_args *a);
 /* import.c; `h` is NULL where no broker is asked */
 int cli_import_mosquitto(struct cli_http *h, const struct cli_args *a);
+int cli_import_emqx_check(const struct cli_args *a, char *problem, size_t size);
+int cli_import_emqx(struct cli_http *h, const struct cli_args *a);
 int cli_import_settings(struct cli_http *h, const struct cli_args *a);
 /* broker.c */
 int cli_reload(struct cli_http *h, const struct cli_args *a);

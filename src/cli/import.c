@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "cli/commands.h"
+#include "cli/emqx.h"
 #include "cli/format.h"
 #include "cli/import.h"
 #include "cli/mosquitto.h"
@@ -269,6 +270,68 @@ int cli_import_mosquitto(struct cli_http *h, const struct cli_args *a)
             "import settings FILE`, --apply gives them to a running broker.\n");
     }
     import_free(im);
+    return status;
+}
+
+int cli_import_emqx_check(const struct cli_args *a, char *problem, size_t size)
+{
+    struct emqx_hash hash;
+    const char *name = a->value[OPT_HASH];
+    if (name != NULL && !emqx_hash_parse(name, &hash)) {
+        (void)snprintf(problem, size, "--hash must be %s", EMQX_HASHES);
+        return -1;
+    }
+    if (!cli_has(a, OPT_APPLY) && !cli_has(a, OPT_SETTINGS_OUT)) {
+        (void)snprintf(problem, size, "--settings-out FILE or --apply is missing");
+        return -1;
+    }
+    return 0;
+}
+
+static json_t *read_emqx(const struct cli_args *a)
+{
+    const char *path = a->positional[0], *name = a->value[OPT_HASH];
+    const char *dot = strrchr(path, '.');
+    struct buf text = {0}, report = {0};
+    struct emqx_hash hash;
+    char problem[256] = "";
+    size_t left_out = 0;
+    json_t *doc = NULL;
+    bool hashed = name != NULL && emqx_hash_parse(name, &hash);
+    int failed = io_read(NULL, path, &text);
+    if (failed == 0) {
+        doc = emqx_users(buf_slice(&text), dot != NULL && strcmp(dot, ".json") == 0,
+                         hashed ? &hash : NULL, &report, &left_out, problem, sizeof problem);
+    }
+    if (doc == NULL) {
+        (void)fprintf(stderr, "tracemq: %s: %s\n", path, failed != 0 ? strerror(-failed) : problem);
+    } else {
+        buf_put_u8(&report, 0);
+        (void)fputs((const char *)buf_slice(&report).p, stderr);
+        (void)fprintf(stderr, "%zu users, %zu of them superusers, %zu not taken over\n",
+                      json_array_size(json_object_get(doc, "users")),
+                      json_object_size(json_object_get(doc, "permissions")), left_out);
+    }
+    buf_fini(&report);
+    if (text.p != NULL) {
+        explicit_bzero(text.p, text.cap);
+    }
+    buf_fini(&text);
+    return doc;
+}
+
+int cli_import_emqx(struct cli_http *h, const struct cli_args *a)
+{
+    json_t *doc = read_emqx(a);
+    int status = doc == NULL ? CLI_FAILED : CLI_DONE;
+    if (doc != NULL && cli_has(a, OPT_SETTINGS_OUT) &&
+        write_settings(a->value[OPT_SETTINGS_OUT], doc, cli_has(a, OPT_FORCE)) != 0) {
+        status = CLI_FAILED;
+    }
+    if (status == CLI_DONE && cli_has(a, OPT_APPLY)) {
+        status = cli_apply_settings(h, doc, cli_has(a, OPT_REPLACE));
+    }
+    json_decref(doc);
     return status;
 }
 

@@ -1,6 +1,9 @@
-"""`tracemq import mosquitto`: a real Mosquitto and its import answer the same questions in the same way."""
+"""
+`tracemq import mosquitto`: a real Mosquitto and its import answer the same questions in the same way. `import emqx`: its users log in.
+"""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -479,3 +482,46 @@ def test_every_option_of_the_manual_is_known(tmp_path):
     assert len(lines) == len(words)
     assert " 0 unknown, 0 wrong" in report, [line for line in lines if " unknown: " in line or " wrong: " in line]
     assert "secret" not in report
+
+
+# ---- EMQX ----
+
+SALT = "de1024f462fb83910fd13151bd4bd235"
+
+
+@pytest.mark.parametrize("name, made", [
+    ("sha256-prefix", lambda p: hashlib.sha256((SALT + p).encode()).hexdigest()),
+    ("sha512-suffix", lambda p: hashlib.sha512((p + SALT).encode()).hexdigest()),
+    ("sha256", lambda p: hashlib.sha256(p.encode()).hexdigest()),
+    ("pbkdf2-sha256:4096", lambda p: hashlib.pbkdf2_hmac("sha256", p.encode(), SALT.encode(), 4096).hex()),
+])  # fmt: skip
+def test_users_of_emqx(broker, tmp_path, name, made):
+    mine = name.split(":")[0]
+    rows = [(f"{mine}-{who}", made(password), SALT, who == "root") for who, password in (("root", "secret"), ("sensor", "pä ss"))]
+    users, settings = tmp_path / "users.csv", tmp_path / "s.json"
+    text = "".join(f"{user},{hashed},{salt},{str(root).lower()}\n" for user, hashed, salt, root in rows)
+    users.write_text("user_id,password_hash,salt,is_superuser\n" + text)
+    told = run("import", "emqx", users, "--hash", name, "--settings-out", settings).stderr
+    assert told == "2 users, 1 of them superusers, 0 not taken over\n"
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o600
+    broker.cli("import", "settings", str(settings))
+    for _ in range(2):  # by the old hash, then by ours
+        assert may_login(broker, f"{mine}-root", "secret") and may_login(broker, f"{mine}-sensor", "pä ss")
+        assert not may_login(broker, f"{mine}-root", "Secret") and not may_login(broker, f"{mine}-sensor", "")
+    with Peer(broker, "root", user=f"{mine}-root", password="secret") as peer:
+        assert may_publish(peer, "any/where") and peer.subscribe("#", "$SYS/#", options=0) == [0, 0]
+    items = broker.api(f"/users/{mine}-sensor/permissions")["items"]
+    assert items == []
+
+
+def test_users_of_emqx_in_json(broker, tmp_path):
+    users = tmp_path / "users.json"
+    hashed = hashlib.sha256(("pw" + SALT).encode()).hexdigest()
+    users.write_text(json.dumps([{"user_id": "json-a", "password_hash": hashed, "salt": SALT}, {"user_id": "json-b", "password": "plain"}]))
+    broker.cli("import", "emqx", str(users), "--hash", "sha256-suffix", "--apply")
+    assert may_login(broker, "json-a", "pw") and may_login(broker, "json-b", "plain")
+    assert "--hash must be plain" in run("import", "emqx", users, "--hash", "bcrypt", "--apply", expect=2).stderr
+    assert "--apply is missing" in run("import", "emqx", users, expect=2).stderr
+    assert "No such file" in run("import", "emqx", tmp_path / "none.csv", "--settings-out", tmp_path / "s", expect=1).stderr
+    users.write_text("{}")
+    assert "a JSON array" in run("import", "emqx", users, "--settings-out", tmp_path / "s", expect=1).stderr
