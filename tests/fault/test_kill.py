@@ -137,7 +137,7 @@ def test_storm(new_broker, figures):
         cause = by_client[client_id][-1]["cause"]
         allowed = {"bye": "client.normal", "fin": "peer.fin", "reset": "peer.reset", "stay": "server.crash"}[how]
         assert cause in (allowed, "server.crash"), (client_id, how, cause)
-        assert age < 1 or cause == allowed, (client_id, how, age, cause)
+        assert age < 5 or cause == allowed, (client_id, how, age, cause)  # it takes 20 ms, and a machine that is not busy
     figures(
         f"{rounds} kills; CONNACKs seen {len(seen)}, found {len(seen) - len(missing)}; records shown by queries before "
         f"the kills {shown}, missing afterwards 0; {len(records)} records, {crashed} channels closed as server.crash"
@@ -214,7 +214,7 @@ def test_kill_during_the_flush(new_broker, figures):
     for step in range(1, 6):
         shift = 5000 * step
         broker.failpoints(flush__crash_at=step, clock__shift_ms=shift)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while broker.process.poll() is None and time.monotonic() < deadline:
             try:
                 with raw.Client(broker, seconds=5) as c:
