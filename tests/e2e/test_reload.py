@@ -130,7 +130,7 @@ def test_times_of_open_connections(new_broker):
         c.send(raw.pingreq())
         c.receive(raw.PINGRESP)
         c.bye()
-    s = ws.WebSocket(socket.create_connection(broker.listener("ws"), timeout=20))
+    s = ws.WebSocket(socket.create_connection(broker.listener("ws"), timeout=60))
     with raw.Client(broker, over=s) as c:
         c.login("page", keepalive=0)
         write(broker, "slow_consumer_timeout: 1s\nwebsocket: {ping: 200ms}\n")

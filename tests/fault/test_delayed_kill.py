@@ -43,7 +43,7 @@ def test_kill(new_broker, figures, qos, level):
         broker.start()
     flowing.clear()
     for party in start_all([Publisher(broker, p, flowing, way) for p in publishers]):
-        party.join(30)
+        party.join(60)
         party.end()
     wanted = [(p.client_id, str(n)) for p in publishers for n in range(p.next)]
     last = start_all([Subscriber(broker, s, way=way) for s in states.values()])
