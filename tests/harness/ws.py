@@ -61,16 +61,21 @@ class Answer:
 
 
 def ask(s, text):
-    """Sends a request; its Answer, with the whole body if it was refused."""
+    """Sends a request; its Answer, with the whole body if it was refused. ConnectionError: the end came first."""
     s.sendall(text)
     data = b""
-    while b"\r\n\r\n" not in data:
+
+    def more():
         got = s.recv(65536)
-        assert got, f"the end instead of an answer: {data!r}"
-        data += got
+        if not got:
+            raise ConnectionError(f"the end instead of an answer: {data!r}")
+        return got
+
+    while b"\r\n\r\n" not in data:
+        data += more()
     answer = Answer(data)
     while answer.status != 101 and len(answer.rest) < int(answer.headers["content-length"]):
-        answer.rest += s.recv(65536)
+        answer.rest += more()
     return answer
 
 
