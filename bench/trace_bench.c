@@ -3,8 +3,12 @@
  * and what each costs, how long one device-day takes to ask for while records come in, how long a restart takes.
  * One JSON object a line on stdout (bench/README.md). Data goes to a directory beside the program, on a disk.
  *
- *   trace_bench [--quick|--full] [--dir DIR]
+ *   trace_bench [--quick|--full] [--write] [--dir DIR]
+ *
+ * --write: the write case only, with the CPU of each thread on stderr.
  */
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <pthread.h>
@@ -30,6 +34,7 @@ struct bench {
     struct store *store;
     struct trace *trace;
     uint64_t records, devices;
+    bool write_only;
     _Atomic bool stop;
 };
 
@@ -163,6 +168,23 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+static double counted_bytes;
+
+static int count_one(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+    (void)type, (void)f;
+    size_t n = strlen(path);
+    counted_bytes += n > 4 && strcmp(path + n - 4, ".sst") == 0 ? (double)st->st_size : 0;
+    return 0;
+}
+
+static double dir_bytes(const char *path)
+{
+    counted_bytes = 0;
+    (void)nftw(path, count_one, 16, FTW_PHYS);
+    return counted_bytes;
+}
+
 static void open_all(struct bench *b)
 {
     struct store_options so = {.dir = b->dir, .memory_bytes = 256 << 20, .reserve_bytes = 0};
@@ -211,13 +233,72 @@ static void wait_durable(struct bench *b, uint64_t n)
     }
 }
 
-/* Until flush and compaction rest: no CPU used for half a second. */
+/* A thread as /proc tells it: its state, name and CPU so far. */
+struct thread_stat {
+    char state;
+    char name[24];
+    double cpu_s;
+};
+
+enum { UTIME = 14 }; /* its field in stat; the kernel's time follows */
+
+static bool thread_stat(const char *id, struct thread_stat *out)
+{
+    char path[64];
+    char line[512];
+    (void)snprintf(path, sizeof path, "/proc/self/task/%s/stat", id);
+    FILE *f = fopen(path, "r");
+    bool read = f != NULL && fgets(line, sizeof line, f) != NULL;
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    const char *open = read ? strchr(line, '(') : NULL;
+    const char *close = read ? strrchr(line, ')') : NULL;
+    if (open == NULL || close == NULL || strlen(close) < 3) {
+        return false;
+    }
+    out->state = close[2];
+    char *at = line + (close + 2 - line);
+    for (int field = 3; field < UTIME && at != NULL; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at == NULL) {
+        return false;
+    }
+    unsigned long user = strtoul(at, &at, 10);
+    unsigned long kernel = strtoul(at, NULL, 10);
+    (void)snprintf(out->name, sizeof out->name, "%.*s", (int)(close - open - 1), open + 1);
+    out->cpu_s = (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
+    return true;
+}
+
+/* How many threads run, want to or wait for the disk; the caller is one. `print`: what each used, on stderr. */
+static unsigned threads_busy(bool print)
+{
+    unsigned n = 0;
+    DIR *d = opendir("/proc/self/task");
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        struct thread_stat s;
+        if (isdigit((unsigned char)e->d_name[0]) && thread_stat(e->d_name, &s)) {
+            n += s.state == 'R' || s.state == 'D';
+            if (print) {
+                (void)fprintf(stderr, "%-20s %.2f\n", s.name, s.cpu_s);
+            }
+        }
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    return n;
+}
+
+/* Until flush and compaction rest. On a busy machine compaction, at the lowest priority, hardly gets any CPU: that it
+ * used none does not say that it is done. */
 static void wait_rest(void)
 {
-    for (int i = 0, calm = 0; i < 600 && calm < 5; i++) {
-        double before = cpu_s(RUSAGE_SELF);
-        nap_us(100000);
-        calm = cpu_s(RUSAGE_SELF) - before < 0.002 ? calm + 1 : 0;
+    for (int i = 0, calm = 0; i < 6000 && calm < 10; i++) {
+        nap_us(50000);
+        calm = threads_busy(false) <= 1 ? calm + 1 : 0;
     }
 }
 
@@ -243,6 +324,7 @@ static void bench_write(struct bench *b)
     wait_durable(b, b->records);
     double seconds = (double)(clock_mono_us() - begin) / 1e6;
     wait_rest();
+    (void)threads_busy(b->write_only);
     cpu = cpu_s(RUSAGE_SELF) - cpu;
     char note[160];
     (void)snprintf(
@@ -345,10 +427,12 @@ int main(int argc, char **argv)
             b.devices = 200000;
         } else if (strcmp(argv[i], "--full") == 0) {
             b.records = 100000000;
+        } else if (strcmp(argv[i], "--write") == 0) {
+            b.write_only = true;
         } else if (strcmp(argv[i], "--dir") == 0 && i + 1 < argc) {
             base = argv[++i];
         } else {
-            (void)fprintf(stderr, "usage: trace_bench [--quick|--full] [--dir DIR]\n");
+            (void)fprintf(stderr, "usage: trace_bench [--quick|--full] [--write] [--dir DIR]\n");
             return 2;
         }
     }
@@ -369,6 +453,13 @@ int main(int argc, char **argv)
                                    .limits.max_range_ms = UINT64_C(2) * 86400 * 1000};
     open_all(&b);
     bench_write(&b);
+    row("trace write disk", dir_bytes(b.dir) / (double)b.records, "bytes/record", 0, false,
+        "files of journal, device blocks and statuses");
+    if (b.write_only) {
+        close_all(&b);
+        (void)nftw(b.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        return 0;
+    }
     bench_query(&b);
     close_all(&b);
     uint64_t begin = clock_mono_us();
