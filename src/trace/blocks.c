@@ -3,8 +3,8 @@
  *
  * journal value  version 1 | flags 1 | count 2 | unidentified 2 | raw 4 | first seq 8 | min 8 | max 8 |
  *                instance hash 8 | payload (zstd when BLOCK_ZSTD)
- * device value   version 1 | flags 1 | count 2 | instance n 2 | client n 2 | first seq 8 | min 8 | max 8 |
- *                instance | client ID | payload (the engine packs its own blocks: not packed twice)
+ * device value   version 1 | count 1 | varints: first seq, first time, first - min, max - first, instance n, client n |
+ *                instance | client ID | records, packed (pack.c); the engine compresses its own blocks: not done twice
  */
 #include "trace/blocks.h"
 
@@ -14,8 +14,10 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "trace/pack.h"
+#include "trace/varint.h"
 
-enum { JOURNAL_HEAD = 42, DEVICE_HEAD = 32 };
+enum { JOURNAL_HEAD = 42, DEVICE_HEAD_MAX = 2 + 6 * VARINT_MAX };
 
 struct block_packer {
     ZSTD_CCtx *c;
@@ -111,17 +113,18 @@ int block_journal_unpack(struct block_packer *p, const struct block_head *h, str
 
 void block_device_encode(const struct block_head *h, struct slice payload, struct buf *out)
 {
-    assert(h->instance.n <= UINT16_MAX && h->client_id.n <= UINT16_MAX);
-    uint8_t *at = buf_reserve(out, DEVICE_HEAD);
-    at[0] = BLOCK_VERSION;
-    at[1] = 0;
-    put_le16(at + 2, h->count);
-    put_le16(at + 4, (uint16_t)h->instance.n);
-    put_le16(at + 6, (uint16_t)h->client_id.n);
-    put_le64(at + 8, h->first_seq);
-    put_le64(at + 16, h->min_us);
-    put_le64(at + 24, h->max_us);
-    buf_commit(out, DEVICE_HEAD);
+    assert(h->count > 0 && h->count <= BLOCK_DEVICE_RECORDS);
+    uint8_t *at = buf_reserve(out, DEVICE_HEAD_MAX + h->instance.n + h->client_id.n + payload.n);
+    uint8_t *p = at;
+    *p++ = BLOCK_DEVICE_VERSION;
+    *p++ = (uint8_t)h->count;
+    p += varint_put(p, h->first_seq);
+    p += varint_put(p, h->first_us);
+    p += varint_put(p, h->first_us - h->min_us);
+    p += varint_put(p, h->max_us - h->first_us);
+    p += varint_put(p, h->instance.n);
+    p += varint_put(p, h->client_id.n);
+    buf_commit(out, (size_t)(p - at));
     buf_put_slice(out, h->instance);
     buf_put_slice(out, h->client_id);
     buf_put_slice(out, payload);
@@ -129,23 +132,45 @@ void block_device_encode(const struct block_head *h, struct slice payload, struc
 
 int block_device_decode(struct slice value, struct block_head *h, struct slice *payload)
 {
-    if (value.n < DEVICE_HEAD || value.p[0] != BLOCK_VERSION) {
+    uint64_t back;
+    uint64_t ahead;
+    uint64_t instance_n;
+    uint64_t client_n;
+    struct slice rest = slice_from(value, 2);
+    if (value.n < 2 || value.p[0] != BLOCK_DEVICE_VERSION) {
         return -1;
     }
-    const uint8_t *at = value.p;
-    size_t instance_n = get_le16(at + 4);
-    size_t client_n = get_le16(at + 6);
-    if (value.n < DEVICE_HEAD + instance_n + client_n) {
+    *h = (struct block_head){.count = value.p[1]};
+    if (h->count == 0 || h->count > BLOCK_DEVICE_RECORDS || !varint_take(&rest, &h->first_seq) ||
+        !varint_take(&rest, &h->first_us) || !varint_take(&rest, &back) ||
+        !varint_take(&rest, &ahead) || !varint_take(&rest, &instance_n) ||
+        !varint_take(&rest, &client_n) || !slice_take(&rest, instance_n, &h->instance) ||
+        !slice_take(&rest, client_n, &h->client_id)) {
         return -1;
     }
-    *h = (struct block_head){.count = get_le16(at + 2),
-                             .first_seq = get_le64(at + 8),
-                             .min_us = get_le64(at + 16),
-                             .max_us = get_le64(at + 24),
-                             .instance = slice_make(at + DEVICE_HEAD, instance_n),
-                             .client_id = slice_make(at + DEVICE_HEAD + instance_n, client_n)};
-    *payload = slice_from(value, DEVICE_HEAD + instance_n + client_n);
+    h->min_us = h->first_us - back;
+    h->max_us = h->first_us + ahead;
+    *payload = rest;
     return 0;
+}
+
+struct record block_device_start(const struct block_head *h)
+{
+    return (struct record){.seq = h->first_seq, .time_us = h->first_us};
+}
+
+size_t block_device_records(const struct block_head *h, struct slice payload,
+                            struct record out[BLOCK_DEVICE_RECORDS])
+{
+    struct record before = block_device_start(h);
+    size_t n = 0;
+    while (n < h->count && record_unpack(&payload, &before, &out[n]) == 0) {
+        before = out[n];
+        out[n].instance = h->instance;
+        out[n].client_id = h->client_id;
+        n++;
+    }
+    return n;
 }
 
 bool block_next(struct slice *rest, struct slice *record)

@@ -2,7 +2,7 @@
  * Blocks: up to 256 records of one commit (journal) or up to 64 of one device, with a header that answers
  * "how many, from when to when" without decoding them. Pure. Byte tables: docs/trace-format.md.
  *
- * Invariant: the payload is a sequence of u16 length and record bytes; records are in seq order.
+ * Invariant: the payload is a sequence of u16 length and record bytes (journal), or of packed records; in seq order.
  */
 #ifndef TMQ_TRACE_BLOCKS_H
 #define TMQ_TRACE_BLOCKS_H
@@ -17,6 +17,7 @@
 
 enum {
     BLOCK_VERSION = 1,
+    BLOCK_DEVICE_VERSION = 2,
     BLOCK_RECORDS = 256,       /* of a journal block, at most */
     BLOCK_BYTES = 96 << 10,    /* of its payload, at most */
     BLOCK_DEVICE_RECORDS = 64, /* of a device block, at most */
@@ -37,6 +38,7 @@ struct block_head {
     uint64_t instance_hash; /* of the instance of all its records, 0 = several */
     uint32_t raw_bytes;     /* of the payload, unpacked */
     /* device */
+    uint64_t first_us;                /* time of the first record */
     struct slice instance, client_id; /* of all its records */
 };
 
@@ -54,12 +56,17 @@ int block_journal_unpack(struct block_packer *p, const struct block_head *h, str
                          struct buf *scratch, struct slice *out)
     __attribute__((warn_unused_result));
 
-/* Appends a device block's value to `out`. Its records are encoded without the names in the header. */
+/* Appends a device block's value to `out`. Its records are packed, each behind the one before, the first behind
+ * block_device_start(). */
 void block_device_encode(const struct block_head *h, struct slice payload, struct buf *out);
 int block_device_decode(struct slice value, struct block_head *h, struct slice *payload)
     __attribute__((warn_unused_result));
+struct record block_device_start(const struct block_head *h);
+/* The records of a decoded block, with its names; fewer than h->count when it is damaged. Slices point into the block. */
+size_t block_device_records(const struct block_head *h, struct slice payload,
+                            struct record out[BLOCK_DEVICE_RECORDS]);
 
-/* The next record's bytes of a payload; false at its end or where it is damaged. */
+/* The next record's bytes of a journal block's payload; false at its end or where it is damaged. */
 bool block_next(struct slice *rest, struct slice *record);
 
 void block_device_key(struct hash128 h, uint64_t last_seq, uint8_t out[BLOCK_KEY_BYTES]);

@@ -18,10 +18,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "trace/pack.h"
 #include "trace/trace_priv.h"
 
 enum { AHEAD = 8 };
@@ -50,6 +50,7 @@ struct writer {
     struct block_mark mark; /* as it will be */
     uint64_t skip;          /* records up to here are there already */
     struct block_head head;
+    struct record before; /* the last one in the payload */
     struct buf payload, value;
     bool full; /* over its quota: rows are counted, not written */
     struct gap skipped;
@@ -108,9 +109,7 @@ static void count_skipped(struct writer *w, const struct record *r)
     g->to_us = r->time_us > g->to_us ? r->time_us : g->to_us;
 }
 
-/* `bytes` is what `r` was decoded from. */
-static int block_add(struct writer *w, struct hash128 hash, const struct record *r,
-                     struct slice bytes)
+static int block_add(struct writer *w, struct hash128 hash, const struct record *r)
 {
     if (r->seq <= w->skip) {
         return 0;
@@ -122,14 +121,16 @@ static int block_add(struct writer *w, struct hash128 hash, const struct record 
     struct block_head *h = &w->head;
     if (h->count == 0) {
         *h = (struct block_head){.first_seq = r->seq,
-                                 .min_us = UINT64_MAX,
+                                 .first_us = r->time_us,
+                                 .min_us = r->time_us,
+                                 .max_us = r->time_us,
                                  .instance = r->instance,
                                  .client_id = r->client_id};
+        w->before = block_device_start(h);
     }
-    uint8_t *p = buf_reserve(&w->payload, 2 + bytes.n);
-    size_t n = record_copy_bare(r, bytes, p + 2);
-    put_le16(p, (uint16_t)n);
-    buf_commit(&w->payload, n + 2);
+    uint8_t *p = buf_reserve(&w->payload, record_size(r) + RECORD_PACK_MORE);
+    buf_commit(&w->payload, record_pack(r, &w->before, p));
+    w->before = *r;
     h->count++;
     h->last_seq = r->seq;
     h->min_us = r->time_us < h->min_us ? r->time_us : h->min_us;
@@ -257,11 +258,10 @@ static int flush_device(struct flush *f, const struct sorted_device *dev)
     int rc = 0;
     for (size_t i = n; i > 0 && rc == 0; i--) {
         struct record r;
-        struct slice bytes = buffer_record(f->b, f->rows[i - 1]);
-        if (record_decode(bytes, &r) < 0) {
+        if (record_decode(buffer_record(f->b, f->rows[i - 1]), &r) < 0) {
             continue;
         }
-        rc = block_add(record_is_x(&r) ? &f->x : &f->d, dev->hash, &r, bytes);
+        rc = block_add(record_is_x(&r) ? &f->x : &f->d, dev->hash, &r);
         if (!record_is_status(&r)) {
             continue;
         }

@@ -27,7 +27,7 @@ struct block_stream {
     struct store_iter *it;
     struct buf value; /* the block at hand */
     struct block_head head;
-    struct slice rows[BLOCK_DEVICE_RECORDS];
+    struct record rows[BLOCK_DEVICE_RECORDS];
     size_t row_n, row;
     int error;
 };
@@ -155,7 +155,6 @@ static bool stream_block(struct block_stream *s, struct slice *payload)
 static bool stream_load(struct block_stream *s)
 {
     struct slice payload;
-    struct slice row;
     if (!stream_block(s, &payload)) {
         return false;
     }
@@ -165,30 +164,21 @@ static bool stream_load(struct block_stream *s)
     if (block_device_decode(buf_slice(&s->value), &s->head, &payload) < 0) {
         return false;
     }
-    s->row_n = s->row = 0;
-    while (s->row_n < sizeof s->rows / sizeof s->rows[0] && block_next(&payload, &row)) {
-        s->rows[s->row_n++] = row;
-    }
+    s->row_n = block_device_records(&s->head, payload, s->rows);
+    s->row = 0;
     return true;
 }
 
 static bool stream_next(struct block_stream *s, struct record *out)
 {
-    for (;;) {
-        if (s->row == s->row_n) {
-            if (!stream_load(s)) {
-                return false;
-            }
-            continue;
-        }
-        size_t i = s->ascending ? s->row : s->row_n - 1 - s->row;
-        s->row++;
-        if (record_decode(s->rows[i], out) == 0) {
-            out->instance = s->head.instance;
-            out->client_id = s->head.client_id;
-            return true;
+    while (s->row == s->row_n) {
+        if (!stream_load(s)) {
+            return false;
         }
     }
+    *out = s->rows[s->ascending ? s->row : s->row_n - 1 - s->row];
+    s->row++;
+    return true;
 }
 
 static void stream_init(struct block_stream *s, struct trace *t, const struct view *v,
@@ -319,13 +309,8 @@ static int fill_page(struct trace *t, const struct view *v, const struct trace_q
 
 static void count_block(struct block_stream *s, uint64_t *total)
 {
-    struct record r;
     for (size_t i = 0; i < s->row_n; i++) {
-        if (record_decode(s->rows[i], &r) == 0) {
-            r.instance = s->head.instance;
-            r.client_id = s->head.client_id;
-            *total += page_match(s->q, &r);
-        }
+        *total += page_match(s->q, &s->rows[i]);
     }
 }
 

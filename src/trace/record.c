@@ -210,19 +210,6 @@ int record_decode(struct slice in, struct record *out)
     return 0;
 }
 
-size_t record_copy_bare(const struct record *r, struct slice bytes, uint8_t *out)
-{
-    const uint8_t *rest = r->client_id.p + r->client_id.n;
-    size_t rest_n = (size_t)(bytes.p + bytes.n - rest);
-    size_t n = HEADER + 2 + rest_n;
-    assert(rest >= bytes.p + HEADER + 2 && n <= bytes.n);
-    memcpy(out, bytes.p, HEADER);
-    put_le16(out + OFF_SIZE, (uint16_t)n);
-    out[HEADER] = out[HEADER + 1] = 0; /* the lengths of both */
-    memcpy(out + HEADER + 2, rest, rest_n);
-    return n;
-}
-
 size_t record_peek_size(struct slice in)
 {
     return in.n < HEADER || in.p[0] != VERSION ? 0 : get_le16(in.p + OFF_SIZE);

@@ -3,8 +3,8 @@
  * that channel has ended. An ending of another channel (the loser of a takeover that ends after the winner
  * began) changes nothing. RAM is asked first, newest record first, then the stored status of the last flush.
  *
- * Stored (STORE_DEVICES): key instance | 0 | client ID; value version 1 | online 1 | last update 8 | record
- * without names and evidence.
+ * Stored (STORE_DEVICES): key instance | 0 | client ID; value version 1 | online 1 | last update 8 | packed record
+ * (pack.c, behind none) without evidence.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,9 +12,10 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "trace/pack.h"
 #include "trace/trace_priv.h"
 
-enum { STATUS_VERSION = 1, STATUS_HEAD = 10 };
+enum { STATUS_VERSION = 2, STATUS_HEAD = 10 };
 
 bool record_is_x(const struct record *r)
 {
@@ -50,20 +51,23 @@ void status_key(struct slice instance, struct slice client_id, struct buf *out)
 
 void status_encode(const struct record *r, bool online, struct buf *out)
 {
+    static const struct record none;
     struct record bare = *r;
-    bare.instance = bare.client_id = bare.detail = slice_make(NULL, 0);
-    uint8_t *p = buf_reserve(out, STATUS_HEAD + record_size(&bare));
+    bare.detail = slice_make(NULL, 0);
+    uint8_t *p = buf_reserve(out, STATUS_HEAD + record_size(&bare) + RECORD_PACK_MORE);
     p[0] = STATUS_VERSION;
     p[1] = online;
     put_le64(p + 2, status_update_us(r));
-    buf_commit(out, STATUS_HEAD + record_encode(&bare, p + STATUS_HEAD));
+    buf_commit(out, STATUS_HEAD + record_pack(&bare, &none, p + STATUS_HEAD));
 }
 
 int status_decode(struct slice value, struct slice instance, struct slice client_id,
                   struct record *r, bool *online, uint64_t *update_us)
 {
+    static const struct record none;
+    struct slice rest = slice_from(value, STATUS_HEAD);
     if (value.n < STATUS_HEAD || value.p[0] != STATUS_VERSION ||
-        record_decode(slice_from(value, STATUS_HEAD), r) < 0) {
+        record_unpack(&rest, &none, r) < 0) {
         return -EIO;
     }
     *online = value.p[1] != 0;
