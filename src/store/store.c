@@ -23,6 +23,8 @@
 #include "base/mem.h"
 #include "store/store_priv.h"
 
+enum { COMPACT_FORCE = 2 }; /* BottommostLevelCompaction::kForce: also what is one run already */
+
 /* The engine's names of the fixed families; a segment may not have one of them. */
 static const char *const fixed_names[STORE_FAMILY_COUNT] = {
     [STORE_META] = "default",    [STORE_SETTINGS] = "settings", [STORE_SESSIONS] = "sessions",
@@ -244,8 +246,7 @@ static int engine_open(struct store *s, char **text)
     const char **ro_names = mem_new(n, sizeof *ro_names);
     for (size_t i = 0; i < n; i++) {
         ro_names[i] = names[i];
-        options[i] =
-            s->opt.family[fixed_index(names[i]) >= 0 ? KIND_STATE : store_kind_of(names[i])];
+        options[i] = s->opt.family[store_kind_of(names[i], fixed_index(names[i]))];
     }
     char *e = NULL;
     s->db = open_with_log(s, n, ro_names, options, handles, &e);
@@ -455,7 +456,7 @@ int store_cf_create(struct store *s, const char *name, struct store_cf **out)
     }
     char *e = NULL;
     rocksdb_column_family_handle_t *h =
-        rocksdb_create_column_family(s->db, s->opt.family[store_kind_of(name)], name, &e);
+        rocksdb_create_column_family(s->db, s->opt.family[store_kind_of(name, -1)], name, &e);
     int rc = store_status(e);
     if (rc == 0) {
         (void)pthread_mutex_lock(&s->list_lock);
@@ -539,11 +540,27 @@ uint64_t store_cf_bytes(struct store *s, struct store_cf *cf)
     return files + memory;
 }
 
+/* A failure is no loss: what stays is merged less, or compressed less. */
+static void compact_well(rocksdb_t *db, struct store_cf *cf, bool blocks)
+{
+    rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
+    if (blocks) {
+        static const char *const keys[] = {"bottommost_compression"};
+        static const char *const values[] = {"kZSTD"};
+        char *e = NULL;
+        rocksdb_set_options_cf(db, cf->handle, 1, keys, values, &e);
+        (void)store_status(e);
+        rocksdb_compactoptions_set_bottommost_level_compaction(o, COMPACT_FORCE);
+    }
+    rocksdb_compact_range_cf_opt(db, cf->handle, o, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(o);
+}
+
 void store_cf_compact(struct store *s, struct store_cf *cf)
 {
     if (store_pin(s)) {
         if (cf->handle != NULL) {
-            rocksdb_compact_range_cf(s->db, cf->handle, NULL, 0, NULL, 0);
+            compact_well(s->db, cf, store_kind_of(cf->name, cf->family) == KIND_BLOCKS);
         }
         store_unpin(s);
     }

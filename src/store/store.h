@@ -70,7 +70,8 @@ void store_cf_ref(struct store_cf *cf);
 void store_cf_unref(struct store_cf *cf);
 const char *store_cf_name(const struct store_cf *cf);
 uint64_t store_cf_bytes(struct store *s, struct store_cf *cf);
-/* Compacts the whole family; blocks; maintenance thread only. */
+/* Compacts the whole family, which should be done with: sorted files are compressed well only now. Blocks; maintenance
+ * thread only. */
 void store_cf_compact(struct store *s, struct store_cf *cf);
 /* Writes the family's memtable out so that it pins no WAL. */
 int store_cf_flush(struct store *s, struct store_cf *cf) __attribute__((warn_unused_result));

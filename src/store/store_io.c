@@ -259,8 +259,8 @@ void store_snap_free(struct store *s, struct store_snap *snap)
 static rocksdb_readoptions_t *iter_options(const struct store_snap *snap, const struct store_cf *cf,
                                            size_t prefix_len)
 {
-    bool bloom = cf->family < 0 && store_kind_of(cf->name) == KIND_BLOCKS &&
-                 prefix_len >= STORE_BLOCKS_PREFIX;
+    bool bloom =
+        store_kind_of(cf->name, cf->family) == KIND_BLOCKS && prefix_len >= STORE_BLOCKS_PREFIX;
     rocksdb_readoptions_t *read = rocksdb_readoptions_create();
     if (snap != NULL) {
         rocksdb_readoptions_set_snapshot(read, snap->s);
@@ -388,7 +388,7 @@ int store_sst_new(struct store *s, struct store_cf *cf, struct store_sst **out)
     f->path = store_path(s->ingest_dir, name);
     f->cf = cf;
     store_cf_ref(cf);
-    enum family_kind kind = cf->family >= 0 ? KIND_STATE : store_kind_of(cf->name);
+    enum family_kind kind = store_kind_of(cf->name, cf->family);
     f->w = rocksdb_sstfilewriter_create(s->opt.envopt, s->opt.sorted_file[kind]);
     char *e = NULL;
     rocksdb_sstfilewriter_open(f->w, f->path, &e);

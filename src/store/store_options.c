@@ -2,9 +2,10 @@
  * The engine's settings: what was measured for the trace (docs/decisions), and small for everything else.
  *
  * Memory: a quarter of the budget for all memtables together, the rest one shared LRU cache of blocks.
- * A family is one of three kinds: STATE (leveled, bloom on whole keys), JOURNAL (leveled: keys only grow, so
- * files are moved down without being rewritten; not compressed, its values are), BLOCKS (universal, LZ4 and zstd in
- * the last run, bloom on the first 16 bytes of the key, whole keys not in the bloom).
+ * A family is one of four kinds: STATE (leveled, bloom on whole keys), STATUS (the same, but a sorted file comes at every
+ * flush of the trace: they are merged sixteen at a time), JOURNAL (leveled: keys only grow, so files are moved down
+ * without being rewritten; not compressed, its values are), BLOCKS (universal, bloom on the first 16 bytes of the key,
+ * whole keys not in the bloom; LZ4 while blocks are still merged, zstd when store_cf_compact() merges them for good).
  * Nothing periodic is left on but the engine's own info-log flush (one thread, every 10 s), which its C API
  * can't switch off.
  */
@@ -15,11 +16,15 @@
 enum { MIB = 1 << 20 };
 /* What fails is told by the calls; see open_with_log(). */
 enum { LOG_LEVEL_FATAL = 4 };
-enum { COMPRESSION_AS_ABOVE = 0xff }; /* kDisableCompressionOption, which the C API does not name */
+/* Merging reads one block of 4 KiB at a time: that many system calls, or one for so much of a file. */
+enum { READAHEAD = 256 << 10 };
 
 /* Device blocks "d…" and refused or unidentified "x…"; every other segment is a journal. */
-enum family_kind store_kind_of(const char *name)
+enum family_kind store_kind_of(const char *name, int family)
 {
+    if (family >= 0) {
+        return family == STORE_DEVICES || family == STORE_OPEN ? KIND_STATUS : KIND_STATE;
+    }
     return name[0] == 'd' || name[0] == 'x' ? KIND_BLOCKS : KIND_JOURNAL;
 }
 
@@ -42,6 +47,7 @@ static void set_database(rocksdb_options_t *o, uint64_t memory_bytes)
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
     rocksdb_options_set_bytes_per_sync(o, MIB);
+    rocksdb_options_compaction_readahead_size(o, READAHEAD);
     rocksdb_options_set_info_log_level(o, LOG_LEVEL_FATAL);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_max_log_file_size(o, 4 * MIB);
@@ -74,6 +80,20 @@ static void set_state(rocksdb_options_t *o)
     set_zstd(o);
 }
 
+/* Files come only when a buffer is flushed: they need not slow down all writes, as twenty would by default. */
+static void set_many_files(rocksdb_options_t *o, int trigger)
+{
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, trigger);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, 60);
+    rocksdb_options_set_level0_stop_writes_trigger(o, 100);
+}
+
+static void set_status(rocksdb_options_t *o)
+{
+    set_state(o);
+    set_many_files(o, 16);
+}
+
 static void set_journal(rocksdb_options_t *o)
 {
     rocksdb_options_set_compression(o, rocksdb_no_compression);
@@ -88,24 +108,19 @@ static void set_blocks(rocksdb_options_t *o)
     rocksdb_options_set_compaction_style(o, rocksdb_universal_compaction);
     rocksdb_options_set_universal_compaction_options(o, u);
     rocksdb_universal_compaction_options_destroy(u);
-    rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
-    rocksdb_options_set_level0_slowdown_writes_trigger(o, 60);
-    rocksdb_options_set_level0_stop_writes_trigger(o, 100);
+    set_many_files(o, 8);
     rocksdb_options_set_prefix_extractor(
         o, rocksdb_slicetransform_create_fixed_prefix(STORE_BLOCKS_PREFIX));
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
     rocksdb_options_set_bottommost_compression_options(o, -14, 1, 0, 0,
                                                        1); /* level 1, as set_zstd() */
 }
 
-/* A sorted file is a run at the top: packed fast, well only when it comes to rest. Its writer would take the
- * bottommost compression for every file. */
+/* A sorted file is a run at the top: compressed fast, well only when it comes to rest. */
 static rocksdb_options_t *sorted_file_options(rocksdb_options_t *family)
 {
     rocksdb_options_t *o = rocksdb_options_create_copy(family);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    rocksdb_options_set_bottommost_compression(o, COMPRESSION_AS_ABOVE);
     return o;
 }
 
@@ -113,6 +128,7 @@ static void init_families(struct engine_options *o, uint64_t memory_bytes)
 {
     uint64_t buffer[KIND_COUNT] = {
         [KIND_STATE] = clamp(memory_bytes / 32, MIB, 8 * MIB),
+        [KIND_STATUS] = clamp(memory_bytes / 32, MIB, 8 * MIB),
         [KIND_JOURNAL] = clamp(memory_bytes / 8, 2 * MIB, 32 * MIB),
         [KIND_BLOCKS] = clamp(memory_bytes / 32, MIB, 8 * MIB),
     };
@@ -126,6 +142,7 @@ static void init_families(struct engine_options *o, uint64_t memory_bytes)
         set_table(f, o->cache, k != KIND_BLOCKS);
     }
     set_state(o->family[KIND_STATE]);
+    set_status(o->family[KIND_STATUS]);
     set_journal(o->family[KIND_JOURNAL]);
     set_blocks(o->family[KIND_BLOCKS]);
     for (int k = 0; k < KIND_COUNT; k++) {

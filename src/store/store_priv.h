@@ -20,6 +20,7 @@ enum { STORE_BLOCKS_PREFIX = 16 };
 /* How a family is used, told from its name: it decides the engine's settings. */
 enum family_kind {
     KIND_STATE,   /* small keyed values, written and deleted often */
+    KIND_STATUS,  /* small keyed values, ingested as sorted files */
     KIND_JOURNAL, /* appended in key order, read once or by range; already compressed */
     KIND_BLOCKS,  /* ingested sorted files, read by a key prefix of 16 bytes */
     KIND_COUNT
@@ -74,7 +75,7 @@ struct store {
 };
 
 /* store_options.c */
-enum family_kind store_kind_of(const char *name);
+enum family_kind store_kind_of(const char *name, int family);
 void store_options_init(struct engine_options *o, uint64_t memory_bytes);
 void store_options_fini(struct engine_options *o);
 

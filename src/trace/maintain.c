@@ -134,12 +134,13 @@ static void emergency_drop(struct trace *t, uint64_t mono_ms)
     }
 }
 
-/* A segment that was flushed for the last time: nothing of it pins the WAL, one sorted run is left. */
+/* A segment that was flushed for the last time: nothing of it pins the WAL, one sorted run of each kind is left. */
 static void settle(struct trace *t, uint64_t first_seq)
 {
     struct shared *s = &t->shared;
     struct store_cf *j = NULL;
     struct store_cf *d = NULL;
+    struct store_cf *x = NULL;
     (void)pthread_mutex_lock(&s->lock);
     bool newest = s->segment_n == 0 || s->segments[s->segment_n - 1]->first_seq == first_seq;
     bool more = s->frozen_n > 0 && buffer_segment(s->frozen[0]) == first_seq;
@@ -147,6 +148,7 @@ static void settle(struct trace *t, uint64_t first_seq)
     if (!newest && !more && seg != NULL) {
         j = seg->j;
         d = seg->d;
+        x = seg->x;
     }
     (void)pthread_mutex_unlock(&s->lock);
     if (j != NULL) {
@@ -154,6 +156,9 @@ static void settle(struct trace *t, uint64_t first_seq)
     }
     if (d != NULL) {
         store_cf_compact(t->store, d);
+    }
+    if (x != NULL) {
+        store_cf_compact(t->store, x);
     }
 }
 

@@ -417,6 +417,32 @@ static void test_ingest_and_prefix(void **state)
     store_close(s);
 }
 
+/* Blocks that are still merged are compressed fast; when the family is done, well, though it is one run already. */
+static void test_compact_compresses_well(void **state)
+{
+    (void)state;
+    struct store *s = open_store();
+    struct store_cf *cf = NULL;
+    struct store_sst *f = NULL;
+    assert_int_equal(store_cf_create(s, "d1", &cf), 0);
+    assert_int_equal(store_sst_new(s, cf, &f), 0);
+    uint64_t seed = 1;
+    for (unsigned d = 0; d < 2000; d++) {
+        uint8_t k[24] = {(uint8_t)(d >> 8), (uint8_t)d};
+        char digits[101] = {0}; /* what zstd can make half as long, LZ4 not */
+        for (unsigned i = 0; i < 100; i++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1;
+            digits[i] = (char)('0' + (seed >> 33) % 10);
+        }
+        assert_int_equal(store_sst_put(f, slice_make(k, sizeof k), sl(digits)), 0);
+    }
+    assert_int_equal(store_sst_ingest(s, f), 0);
+    uint64_t before = store_cf_bytes(s, cf);
+    store_cf_compact(s, cf);
+    assert_true(before > 0 && store_cf_bytes(s, cf) < before - before / 4);
+    store_close(s);
+}
+
 static void test_sst_edges(void **state)
 {
     (void)state;
@@ -645,6 +671,7 @@ int main(void)
         T(test_snapshot_and_iterator),
         T(test_families_come_and_go),
         T(test_ingest_and_prefix),
+        T(test_compact_compresses_well),
         T(test_sst_edges),
         T(test_reopen_among_readers),
         T(test_reopen_fails_then_works),
