@@ -21,6 +21,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sort.h"
 #include "trace/pack.h"
 #include "trace/trace_priv.h"
 
@@ -279,24 +280,11 @@ static int flush_device(struct flush *f, const struct sorted_device *dev)
     return rc == 0 ? block_end(&f->x, dev->hash) : rc;
 }
 
-static int by_hash(const void *pa, const void *pb)
-{
-    const struct sorted_device *a = pa;
-    const struct sorted_device *b = pb;
-    if (a->hash.hi != b->hash.hi) {
-        return a->hash.hi < b->hash.hi ? -1 : 1;
-    }
-    return (a->hash.lo > b->hash.lo) - (a->hash.lo < b->hash.lo);
-}
-
+/* As the keys: instance, 0, client ID; no instance name holds a 0. */
 static int by_name(const void *pa, const void *pb)
 {
-    const struct named_device *a = pa;
-    const struct named_device *b = pb;
-    if (a->order != b->order) {
-        return a->order < b->order ? -1 : 1;
-    }
-    /* As the keys: instance, 0, client ID; no instance name holds a 0. */
+    const struct named_device *a = *(struct named_device *const *)pa;
+    const struct named_device *b = *(struct named_device *const *)pb;
     int c = slice_cmp(a->instance, b->instance);
     return c != 0 ? c : slice_cmp(a->client_id, b->client_id);
 }
@@ -308,20 +296,49 @@ static int by_channel(const void *pa, const void *pb)
     return memcmp(a->channel, b->channel, RECORD_CHANNEL_BYTES);
 }
 
+/* The buffer's devices by hash; the caller frees them. */
+static struct sorted_device *sort_devices(const struct flush *f, uint32_t n)
+{
+    struct sort_item *items = mem_new((size_t)n + 1, sizeof *items);
+    struct sorted_device *sorted = mem_new((size_t)n + 1, sizeof *sorted);
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = (struct sort_item){.key = buffer_device_hash(f->b, i).hi, .at = i};
+    }
+    sort_items(items, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct sorted_device d = {.hash = buffer_device_hash(f->b, items[i].at),
+                                  .newest = buffer_device_newest(f->b, items[i].at, f->n)};
+        uint32_t at = i;
+        for (; at > 0 && sorted[at - 1].hash.hi == d.hash.hi && sorted[at - 1].hash.lo > d.hash.lo;
+             at--) {
+            sorted[at] = sorted[at - 1];
+        }
+        sorted[at] = d;
+    }
+    free(items);
+    return sorted;
+}
+
+/* Of the devices behind `d`: where the newest record stands; that record; the one before, for most have an ending and its
+ * connect. */
+static void bring_near(const struct buffer *b, const struct sorted_device *d)
+{
+    buffer_prefetch_entry(b, d[3 * AHEAD].newest);
+    buffer_prefetch(b, d[2 * AHEAD].newest);
+    uint32_t before = buffer_before(b, d[AHEAD].newest);
+    if (before != BUFFER_NONE) {
+        buffer_prefetch(b, before);
+    }
+}
+
 static int build_blocks(struct flush *f)
 {
     uint32_t n = buffer_device_count(f->b);
-    struct sorted_device *order = mem_new((size_t)n + 1, sizeof *order);
-    for (uint32_t i = 0; i < n; i++) {
-        order[i] = (struct sorted_device){.hash = buffer_device_hash(f->b, i),
-                                          .newest = buffer_device_newest(f->b, i, f->n)};
-    }
-    qsort(order, n, sizeof *order, by_hash);
+    struct sorted_device *order = sort_devices(f, n);
     int rc = 0;
     for (uint32_t i = 0; i < n && rc == 0; i++) {
-        if (i + 2 * AHEAD < n) {
-            buffer_prefetch_entry(f->b, order[i + 2 * AHEAD].newest);
-            buffer_prefetch(f->b, order[i + AHEAD].newest);
+        if (i + 3 * AHEAD < n) {
+            bring_near(f->b, order + i);
         }
         rc = flush_device(f, &order[i]);
     }
@@ -383,19 +400,46 @@ static int put_status(struct flush *f, struct store_sst *sst, const struct named
     return rc;
 }
 
-static void prefetch_named(const struct flush *f, size_t i)
+static void prefetch_named(const struct flush *f, struct named_device *const *names, size_t i)
 {
-    if (i + 2 * AHEAD >= f->named_n) {
+    if (i + 3 * AHEAD >= f->named_n) {
         return;
     }
-    uint32_t far = f->named[i + 2 * AHEAD].last;
-    uint32_t near = f->named[i + AHEAD].last;
+    __builtin_prefetch(names[i + 3 * AHEAD]);
+    uint32_t far = names[i + 2 * AHEAD]->last;
+    uint32_t near = names[i + AHEAD]->last;
     if (far != BUFFER_NONE) {
         buffer_prefetch_entry(f->b, far);
     }
     if (near != BUFFER_NONE) {
         buffer_prefetch(f->b, near);
     }
+}
+
+/* In the order of their keys; the caller frees the list. */
+static struct named_device **sort_names(struct flush *f)
+{
+    struct sort_item *items = mem_new(f->named_n + 1, sizeof *items);
+    struct named_device **names = mem_new(f->named_n + 1, sizeof(struct named_device *));
+    for (size_t i = 0; i < f->named_n; i++) {
+        if (i < f->settled) {
+            set_order(&f->named[i], f->common);
+        }
+        items[i] = (struct sort_item){.key = f->named[i].order, .at = (uint32_t)i};
+    }
+    sort_items(items, f->named_n);
+    size_t same = 0; /* where the run of equal ones began */
+    for (size_t i = 0; i < f->named_n; i++) {
+        names[i] = &f->named[items[i].at];
+        if (i + 1 == f->named_n || items[i + 1].key != items[i].key) {
+            if (i > same) {
+                qsort(names + same, i - same + 1, sizeof *names, by_name);
+            }
+            same = i + 1;
+        }
+    }
+    free(items);
+    return names;
 }
 
 static int write_statuses(struct flush *f)
@@ -407,16 +451,12 @@ static int write_statuses(struct flush *f)
     }
     struct buf key = {0};
     struct buf value = {0};
-    if (f->named_n > 0) {
-        for (size_t i = 0; i < f->settled; i++) {
-            set_order(&f->named[i], f->common);
-        }
-        qsort(f->named, f->named_n, sizeof *f->named, by_name);
-    }
+    struct named_device **names = sort_names(f);
     for (size_t i = 0; i < f->named_n && rc == 0; i++) {
-        prefetch_named(f, i);
-        rc = put_status(f, sst, &f->named[i], &key, &value);
+        prefetch_named(f, names, i);
+        rc = put_status(f, sst, names[i], &key, &value);
     }
+    free(names);
     buf_fini(&key);
     buf_fini(&value);
     if (rc < 0) {
