@@ -48,10 +48,20 @@ static struct staged_block *block_for(struct commit *c, const uint8_t *at, size_
     return b;
 }
 
-static void block_count(struct staged_block *b, const struct record *r, size_t n)
+/* Of the instance, as journal blocks tell it; that of the record before is nearly always the same. */
+static uint64_t instance_hash(struct commit *c, struct slice name)
+{
+    if (c->hashed == 0 || !slice_eq(buf_slice(&c->hashed_name), name)) {
+        buf_clear(&c->hashed_name);
+        buf_put_slice(&c->hashed_name, name);
+        c->hashed = hash64(name) | 1;
+    }
+    return c->hashed;
+}
+
+static void block_count(struct staged_block *b, const struct record *r, uint64_t instance, size_t n)
 {
     struct block_head *h = &b->head;
-    uint64_t instance = hash64(r->instance) | 1;
     if (h->count == 0) {
         h->first_seq = r->seq;
         h->instance_hash = instance;
@@ -65,7 +75,7 @@ static void block_count(struct staged_block *b, const struct record *r, size_t n
     b->n += n;
 }
 
-void commit_stage(struct trace *t, const struct record *r)
+void commit_stage(struct trace *t, const struct record *r, struct slice bytes)
 {
     struct commit *c = &t->commit;
     struct record rec = *r;
@@ -74,11 +84,11 @@ void commit_stage(struct trace *t, const struct record *r)
         rec.node = slice_str(t->node);
     }
     uint8_t *p = buffer_reserve(t->shared.active, record_size(&rec));
-    size_t n = record_encode(&rec, p);
+    size_t n = record_encode_from(&rec, bytes, p);
     bool moved;
     const uint8_t *at = buffer_stage(t->shared.active, n, hash_device(rec.instance, rec.client_id),
                                      (rec.flags & RECORD_GAP) == 0, &moved);
-    block_count(block_for(c, at, n + 2, moved), &rec, n + 2);
+    block_count(block_for(c, at, n + 2, moved), &rec, instance_hash(c, rec.instance), n + 2);
     c->staged_n++;
     if (rec.cause != CAUSE_SERVER_CRASH && rec.time_us > c->newest_us) {
         c->newest_us = rec.time_us; /* the broker was alive then */
@@ -176,11 +186,10 @@ static bool source_peek(struct source *s)
 {
     while (!s->has_head) {
         uint64_t pos = s->pos;
-        struct slice bytes;
-        if (!ring_next(s->ring, &pos, &bytes)) {
+        if (!ring_next(s->ring, &pos, &s->bytes)) {
             return false;
         }
-        if (record_decode(bytes, &s->head) == 0) {
+        if (record_decode(s->bytes, &s->head) == 0) {
             s->has_head = true;
             s->head_end = pos;
         } else {
@@ -213,7 +222,7 @@ static void stage_collapsed(struct trace *t, uint64_t now_us)
 {
     struct record r;
     while (collapse_pop(t->commit.collapse, now_us, &r)) {
-        commit_stage(t, &r);
+        commit_stage(t, &r, slice_make(NULL, 0));
     }
 }
 
@@ -227,7 +236,7 @@ static void stage_rings(struct trace *t)
     while (bytes < limit && (s = oldest_source(c)) != NULL) {
         bytes += s->head_end - s->pos;
         if (!record_is_x(&s->head) || collapse_take(c->collapse, &s->head)) {
-            commit_stage(t, &s->head);
+            commit_stage(t, &s->head, s->bytes);
         }
         source_take(s);
     }

@@ -326,7 +326,7 @@ static void stage_gap(struct trace *t)
     c->gaps = mem_realloc(c->gaps, (c->gap_n + 1) * sizeof *c->gaps);
     c->gaps[c->gap_n++] = (struct gap){.seq = c->next_seq, .span = o->gap};
     o->gap = (struct trace_gap){0};
-    commit_stage(t, &r);
+    commit_stage(t, &r, slice_make(NULL, 0));
 }
 
 bool outage_stage(struct trace *t)
@@ -343,7 +343,7 @@ bool outage_stage(struct trace *t)
         struct outage_entry *e = &o->kept[o->kept_first];
         struct record r;
         if (e->bytes != NULL && record_decode(slice_make(e->bytes, e->n), &r) == 0) {
-            commit_stage(t, &r);
+            commit_stage(t, &r, slice_make(NULL, 0));
             n++;
             forget(t, e);
         }

@@ -167,8 +167,14 @@ size_t record_encode(const struct record *r, uint8_t *out)
     return n;
 }
 
-static bool take_string(struct slice *in, size_t limit, struct slice *out)
+static inline bool take_string(struct slice *in, size_t limit, struct slice *out)
 {
+    if (in->n > 0 && in->p[0] < 0x80 &&
+        in->p[0] < in->n) { /* nearly always; and below every limit */
+        *out = slice_make(in->p + 1, in->p[0]);
+        *in = slice_make(in->p + 1 + out->n, in->n - 1 - out->n);
+        return true;
+    }
     uint64_t n;
     return varint_take(in, &n) && n <= limit && slice_take(in, n, out);
 }
@@ -208,6 +214,28 @@ int record_decode(struct slice in, struct record *out)
     r.detail = rest;
     *out = r;
     return 0;
+}
+
+size_t record_encode_from(const struct record *r, struct slice bytes, uint8_t *out)
+{
+    if (bytes.n == 0 || bytes.n + r->node.n > RECORD_MAX || r->node.n >= 0x80) {
+        return record_encode(r, out);
+    }
+    size_t names = (size_t)(r->client_id.p + r->client_id.n - bytes.p);
+    size_t rest = names + 1; /* behind the length of an empty node */
+    if (bytes.p[names] != 0) {
+        return record_encode(r, out);
+    }
+    size_t n = bytes.n + r->node.n;
+    memcpy(out, bytes.p, names);
+    out[names] = (uint8_t)r->node.n;
+    if (r->node.n > 0) {
+        memcpy(out + names + 1, r->node.p, r->node.n);
+    }
+    memcpy(out + rest + r->node.n, bytes.p + rest, bytes.n - rest);
+    put_le16(out + OFF_SIZE, (uint16_t)n);
+    put_le64(out + OFF_SEQ, r->seq);
+    return n;
 }
 
 size_t record_peek_size(struct slice in)

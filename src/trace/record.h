@@ -97,6 +97,8 @@ struct record {
 size_t record_size(const struct record *r);
 /* Encodes into `out` (at least record_size()), returns the bytes used. Strings over the limit are cut. */
 size_t record_encode(const struct record *r, uint8_t *out);
+/* The same for a record decoded from `bytes` (empty: none) whose seq was changed, and its node when it had none: mostly copied. */
+size_t record_encode_from(const struct record *r, struct slice bytes, uint8_t *out);
 /* Decodes one record of `in.n` bytes; -1 when they are no record. Slices point into `in`. */
 int record_decode(struct slice in, struct record *out) __attribute__((warn_unused_result));
 /* The members of the encoded bytes that the commit thread needs, without decoding all. */

@@ -336,7 +336,7 @@ static int tell_collapsed(struct trace *t)
         if (record_decode(store_iter_value(it), &r) == 0) {
             commit_roll(t, clock_wall_us(), clock_mono_us());
             (void)commit_room(t);
-            commit_stage(t, &r);
+            commit_stage(t, &r, slice_make(NULL, 0));
         }
         collapse_delete(t->commit.collapse, store_iter_key(it));
     }
@@ -369,7 +369,7 @@ static void stage_close(struct trace *t, struct slice connect_bytes)
     r.cause = CAUSE_SERVER_CRASH;
     r.flags = c.flags & RECORD_CLEAN_SESSION;
     r.detail = slice_make(ev.bytes, ev.n);
-    commit_stage(t, &r);
+    commit_stage(t, &r, slice_make(NULL, 0));
     rec->closed++;
 }
 

@@ -86,6 +86,7 @@ static void trace_free(struct trace *t, bool unlink_rings)
     store_batch_free(c->batch);
     block_packer_free(c->packer);
     buf_fini(&c->value);
+    buf_fini(&c->hashed_name);
     free(c->sources);
     free(c->blocks);
     free(c->gaps);
@@ -163,6 +164,9 @@ static struct instance_count *find_instance(struct shared *s, struct slice name,
 /* Commit thread. */
 static struct instance_count *get_instance(struct shared *s, struct slice name)
 {
+    if (s->last_instance != NULL && slice_eq(s->last_instance->name, name)) {
+        return s->last_instance; /* nearly always: no hash */
+    }
     uint64_t hash = hash64(name);
     struct instance_count *c = find_instance(s, name, hash);
     unsigned n = atomic_load(&s->instance_n);
@@ -172,6 +176,7 @@ static struct instance_count *get_instance(struct shared *s, struct slice name)
         c->hash = hash;
         atomic_store_explicit(&s->instance_n, n + 1, memory_order_release);
     }
+    s->last_instance = c;
     return c;
 }
 

@@ -97,6 +97,7 @@ struct source {
     struct ring *ring;
     uint64_t pos;       /* behind the last record staged */
     struct record head; /* the next record, when has_head */
+    struct slice bytes; /* in the ring, what it was decoded from */
     uint64_t head_end;  /* position behind it */
     bool has_head;
 };
@@ -155,6 +156,8 @@ struct commit {
     struct block_packer *packer;
     struct store_batch *batch;
     struct buf value;
+    struct buf hashed_name; /* of the instance of the last record staged, and its hash */
+    uint64_t hashed;
     struct collapse *collapse;
     struct recovery *recovery; /* during trace_open() */
     struct outage outage;
@@ -164,8 +167,9 @@ struct commit {
     int64_t day;             /* UTC day of the newest segment */
 };
 
-/* Stages one record: gives it its seq, encodes it into the active buffer, counts what is open. */
-void commit_stage(struct trace *t, const struct record *r);
+/* Stages one record: gives it its seq, encodes it into the active buffer, counts what is open. `bytes`: what it was decoded
+ * from, or empty. */
+void commit_stage(struct trace *t, const struct record *r, struct slice bytes);
 /* Puts a gap where a restart finds it. */
 void gap_put(const struct trace *t, struct store_batch *batch, const struct gap *g);
 /* Room for records in the active buffer, which is frozen when full; false: none now. */
@@ -234,6 +238,7 @@ struct shared {
     size_t gap_n;
     struct instance_count instances[MAX_INSTANCES];
     _Atomic unsigned instance_n;
+    struct instance_count *last_instance; /* commit thread: counted last */
     void (*hook)(void *arg);
     void *hook_arg;
 };

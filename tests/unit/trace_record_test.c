@@ -84,6 +84,44 @@ static void test_there_and_back(void **state)
     assert_same(&empty, &back);
 }
 
+/* Copied with another seq and a node, or encoded anew where the copy would not do: the same bytes. */
+static void test_encode_from(void **state)
+{
+    (void)state;
+    char longer[RECORD_STR_MAX];
+    memset(longer, 'n', sizeof longer);
+    const struct slice nodes[] = {sl(""), sl("n1"), slice_make(longer, 127),
+                                  slice_make(longer, 128), slice_make(longer, sizeof longer)};
+    const struct slice before[] = {sl(""), sl("own")};
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        for (size_t k = 0; k < 4; k++) {
+            struct evidence e;
+            struct record r = typical(&e);
+            uint8_t ring[RECORD_MAX];
+            uint8_t copied[RECORD_MAX];
+            uint8_t encoded[RECORD_MAX];
+            char filling[RECORD_CLIENT_ID_MAX];
+            memset(filling, 'f', sizeof filling);
+            r.node = before[k % 2];
+            if (k >= 2) { /* so full that the node hardly fits */
+                r.client_id = slice_make(filling, sizeof filling);
+                r.user = r.proxy = slice_make(filling, RECORD_STR_MAX);
+                r.detail = slice_make(NULL, 0);
+                r.peer = slice_make(filling, RECORD_STR_MAX - 5);
+            }
+            struct slice bytes = slice_make(ring, record_encode(&r, ring));
+            assert_int_equal(record_decode(bytes, &r), 0);
+            r.seq = 4711;
+            r.node = r.node.n == 0 ? nodes[i] : r.node;
+            size_t n = record_encode_from(&r, bytes, copied);
+            assert_int_equal(n, record_encode(&r, encoded));
+            assert_memory_equal(copied, encoded, n);
+            assert_int_equal(record_encode_from(&r, slice_make(NULL, 0), copied), n);
+            assert_memory_equal(copied, encoded, n);
+        }
+    }
+}
+
 static void test_every_prefix_is_refused(void **state)
 {
     (void)state;
@@ -359,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_encode_from),
         cmocka_unit_test(test_every_prefix_is_refused),
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_limits_cut_and_say_so),
