@@ -333,18 +333,20 @@ struct slice buffer_record(const struct buffer *b, uint32_t i)
     return slice_make(at + 2, get_le16(at));
 }
 
-void buffer_prefetch_entry(const struct buffer *b, uint32_t i)
+void buffer_bring_near(const struct buffer *b, const uint32_t rows[BUFFER_NEAR], uint32_t n)
 {
-    __builtin_prefetch(entry_at(b, i));
-}
-
-void buffer_prefetch(const struct buffer *b, uint32_t i)
-{
-    uint32_t off = entry_at(b, i)->offset;
-    const uint8_t *at = b->chunks[off >> CHUNK_SHIFT] + (off & (BUFFER_CHUNK - 1));
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + 64);
-    __builtin_prefetch(at + 128);
+    const uint8_t *at[BUFFER_NEAR];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t off = entry_at(b, rows[i])->offset;
+        at[i] = b->chunks[off >> CHUNK_SHIFT] + (off & (BUFFER_CHUNK - 1));
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        (void)*(const volatile uint8_t *)at[i];
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        __builtin_prefetch(at[i] + 64);
+        __builtin_prefetch(at[i] + 128);
+    }
 }
 
 uint32_t buffer_before(const struct buffer *b, uint32_t i)

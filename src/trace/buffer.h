@@ -62,9 +62,10 @@ uint32_t buffer_newest(const struct buffer *b, struct hash128 h, uint32_t visibl
 /* The device's record before `i`, or BUFFER_NONE. */
 uint32_t buffer_before(const struct buffer *b, uint32_t i);
 
-/* Bring near: where a record stands, which its bytes need first; the bytes. */
-void buffer_prefetch_entry(const struct buffer *b, uint32_t i);
-void buffer_prefetch(const struct buffer *b, uint32_t i);
+/* Brings up to BUFFER_NEAR records near whose places are all over the buffer: their misses overlap. A prefetch alone would
+ * not do, it is dropped where the page is not known to the processor either. */
+enum { BUFFER_NEAR = 16 };
+void buffer_bring_near(const struct buffer *b, const uint32_t rows[BUFFER_NEAR], uint32_t n);
 
 /* Devices in the order of their first record: 0 … buffer_device_count() - 1. */
 uint32_t buffer_device_count(const struct buffer *b);

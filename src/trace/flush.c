@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,19 +26,20 @@
 #include "trace/pack.h"
 #include "trace/trace_priv.h"
 
-enum { AHEAD = 8 };
+enum { NAME_GUESS = 128 /* bytes of a key and its status: more costs a copy */ };
 
 struct sorted_device {
     struct hash128 hash;
     uint32_t newest; /* record */
 };
 
+/* A device whose status may change. Its key and, when it could be told at once, its value stand in flush.names: the second
+ * pass, in the order of names, does not go through the whole buffer again. */
 struct named_device {
-    struct slice instance, client_id;
-    uint64_t order; /* the eight bytes of the key behind what all names share */
     struct hash128 hash;
-    uint32_t last; /* the record that makes the status, BUFFER_NONE: its connect is older */
-    bool online;
+    uint64_t order;          /* the eight bytes of the key behind what all keys share */
+    uint32_t at;             /* of the key; the value is behind it */
+    uint16_t key_n, value_n; /* value_n 0: its connect is older than the buffer */
 };
 
 struct open_change {
@@ -65,8 +67,9 @@ struct flush {
     struct writer d, x;
     uint32_t *rows; /* of the device at hand, oldest first */
     size_t row_cap;
-    struct named_device *named;
-    size_t named_n, named_cap;
+    struct named_device *named; /* room for all devices */
+    size_t named_n;
+    struct buf names;
     size_t common;  /* bytes that all their keys share */
     size_t settled; /* names from here on have their order by that */
     struct open_change *open;
@@ -170,22 +173,25 @@ static void open_end(struct flush *f, size_t from, const struct record *r)
     open_add(f, r, BUFFER_NONE);
 }
 
-/* Byte `at` of the key that a device's status has: instance, 0, client ID. Behind its end, 0. */
-static uint8_t key_byte(const struct named_device *d, size_t at)
+static struct slice named_key(const struct flush *f, const struct named_device *d)
 {
-    if (at <= d->instance.n) {
-        return at < d->instance.n ? d->instance.p[at] : 0;
-    }
-    at -= d->instance.n + 1;
-    return at < d->client_id.n ? d->client_id.p[at] : 0;
+    return slice_make(buf_slice(&f->names).p + d->at, d->key_n);
 }
 
-static void set_order(struct named_device *d, size_t from)
+static struct slice named_value(const struct flush *f, const struct named_device *d)
 {
-    d->order = 0;
-    for (size_t k = 0; k < sizeof d->order; k++) {
-        d->order = d->order << 8 | key_byte(d, from + k);
+    return slice_make(buf_slice(&f->names).p + d->at + d->key_n, d->value_n);
+}
+
+/* Behind its end a key goes on with zeros. */
+static void set_order(struct flush *f, struct named_device *d, size_t from)
+{
+    struct slice key = slice_from(named_key(f, d), from);
+    uint8_t bytes[8] = {0};
+    if (key.n > 0) {
+        memcpy(bytes, key.p, key.n < sizeof bytes ? key.n : sizeof bytes);
     }
+    d->order = get_be64(bytes);
 }
 
 /*
@@ -195,43 +201,54 @@ static void set_order(struct named_device *d, size_t from)
  */
 static void named_order(struct flush *f, struct named_device *d)
 {
-    const struct named_device *first = f->named;
-    size_t end = d == first ? first->instance.n + 1 + first->client_id.n : f->common;
+    struct slice first = named_key(f, f->named);
+    struct slice key = named_key(f, d);
+    size_t end = d == f->named ? key.n : f->common;
     size_t same = 0;
-    while (same < end && key_byte(first, same) == key_byte(d, same)) {
+    while (same < end && same < key.n && first.p[same] == key.p[same]) {
         same++;
     }
-    if (d == first || same < f->common) {
+    if (d == f->named || same < f->common) {
         f->common = same;
         f->settled = f->named_n - 1;
     }
-    set_order(d, f->common);
+    set_order(f, d, f->common);
 }
 
-static struct named_device *named_add(struct flush *f, const struct record *r, struct hash128 hash)
+/* `last`: the record that makes the status, BUFFER_NONE: its connect is older. */
+static void named_add(struct flush *f, const struct record *r, struct hash128 hash, uint32_t last,
+                      bool online)
 {
-    if (f->named_n == f->named_cap) {
-        f->named_cap = f->named_cap == 0 ? 256 : f->named_cap * 2;
-        f->named = mem_realloc(f->named, f->named_cap * sizeof *f->named);
-    }
     struct named_device *d = &f->named[f->named_n++];
-    *d = (struct named_device){
-        .instance = r->instance, .client_id = r->client_id, .hash = hash, .last = BUFFER_NONE};
+    struct record made;
+    *d = (struct named_device){.hash = hash, .at = (uint32_t)buf_len(&f->names)};
+    status_key(r->instance, r->client_id, &f->names);
+    d->key_n = (uint16_t)(buf_len(&f->names) - d->at);
+    if (last != BUFFER_NONE && record_decode(buffer_record(f->b, last), &made) == 0) {
+        status_encode(&made, online, &f->names);
+        d->value_n = (uint16_t)(buf_len(&f->names) - d->at - d->key_n);
+    }
     named_order(f, d);
-    return d;
 }
 
-/* The status as of record `i`, oldest first; what status_fold does from the newest. */
-static void named_fold(struct named_device *d, uint8_t channel[RECORD_CHANNEL_BYTES],
-                       const struct record *r, uint32_t i)
+/* The status as of the records so far, oldest first; what status_fold does from the newest. */
+struct status_now {
+    uint8_t channel[RECORD_CHANNEL_BYTES];
+    uint32_t last;
+    bool any, online;
+};
+
+static void status_note(struct status_now *s, const struct record *r, uint32_t i)
 {
+    s->any = true;
     if (record_is_connect(r)) {
-        memcpy(channel, r->channel, RECORD_CHANNEL_BYTES);
-        d->last = i;
-        d->online = true;
-    } else if (d->last != BUFFER_NONE && memcmp(channel, r->channel, RECORD_CHANNEL_BYTES) == 0) {
-        d->last = i;
-        d->online = false;
+        memcpy(s->channel, r->channel, RECORD_CHANNEL_BYTES);
+        s->last = i;
+        s->online = true;
+    } else if (s->last != BUFFER_NONE &&
+               memcmp(s->channel, r->channel, RECORD_CHANNEL_BYTES) == 0) {
+        s->last = i;
+        s->online = false;
     }
 }
 
@@ -254,11 +271,10 @@ static int flush_device(struct flush *f, const struct sorted_device *dev)
 {
     size_t n = device_rows(f, dev->newest);
     size_t open_from = f->open_n;
-    struct named_device *named = NULL;
-    uint8_t channel[RECORD_CHANNEL_BYTES];
+    struct status_now status = {.last = BUFFER_NONE};
+    struct record r;
     int rc = 0;
     for (size_t i = n; i > 0 && rc == 0; i--) {
-        struct record r;
         if (record_decode(buffer_record(f->b, f->rows[i - 1]), &r) < 0) {
             continue;
         }
@@ -266,27 +282,18 @@ static int flush_device(struct flush *f, const struct sorted_device *dev)
         if (!record_is_status(&r)) {
             continue;
         }
-        if (named == NULL) {
-            named = named_add(f, &r, dev->hash);
-        }
-        named_fold(named, channel, &r, f->rows[i - 1]);
+        status_note(&status, &r, f->rows[i - 1]);
         if (record_is_connect(&r)) {
             open_add(f, &r, f->rows[i - 1]);
         } else {
             open_end(f, open_from, &r);
         }
     }
+    if (status.any) {
+        named_add(f, &r, dev->hash, status.last, status.online); /* any record has the names */
+    }
     rc = rc == 0 ? block_end(&f->d, dev->hash) : rc;
     return rc == 0 ? block_end(&f->x, dev->hash) : rc;
-}
-
-/* As the keys: instance, 0, client ID; no instance name holds a 0. */
-static int by_name(const void *pa, const void *pb)
-{
-    const struct named_device *a = *(struct named_device *const *)pa;
-    const struct named_device *b = *(struct named_device *const *)pb;
-    int c = slice_cmp(a->instance, b->instance);
-    return c != 0 ? c : slice_cmp(a->client_id, b->client_id);
 }
 
 static int by_channel(const void *pa, const void *pb)
@@ -319,26 +326,33 @@ static struct sorted_device *sort_devices(const struct flush *f, uint32_t n)
     return sorted;
 }
 
-/* Of the devices behind `d`: where the newest record stands; that record; the one before, for most have an ending and its
- * connect. */
-static void bring_near(const struct buffer *b, const struct sorted_device *d)
+/* The newest record of each device and the one before: most have an ending and its connect. */
+static void bring_devices_near(const struct buffer *b, const struct sorted_device *d, uint32_t n)
 {
-    buffer_prefetch_entry(b, d[3 * AHEAD].newest);
-    buffer_prefetch(b, d[2 * AHEAD].newest);
-    uint32_t before = buffer_before(b, d[AHEAD].newest);
-    if (before != BUFFER_NONE) {
-        buffer_prefetch(b, before);
+    uint32_t newest[BUFFER_NEAR];
+    uint32_t before[BUFFER_NEAR];
+    uint32_t before_n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        newest[i] = d[i].newest;
     }
+    buffer_bring_near(b, newest, n);
+    for (uint32_t i = 0; i < n; i++) {
+        before[before_n] = buffer_before(b, newest[i]);
+        before_n += before[before_n] != BUFFER_NONE;
+    }
+    buffer_bring_near(b, before, before_n);
 }
 
 static int build_blocks(struct flush *f)
 {
     uint32_t n = buffer_device_count(f->b);
     struct sorted_device *order = sort_devices(f, n);
+    f->named = mem_alloc((n + 1) * sizeof *f->named);
+    (void)buf_reserve(&f->names, n * (size_t)NAME_GUESS);
     int rc = 0;
     for (uint32_t i = 0; i < n && rc == 0; i++) {
-        if (i + 3 * AHEAD < n) {
-            bring_near(f->b, order + i);
+        if (i % BUFFER_NEAR == 0) {
+            bring_devices_near(f->b, order + i, n - i < BUFFER_NEAR ? n - i : BUFFER_NEAR);
         }
         rc = flush_device(f, &order[i]);
     }
@@ -359,18 +373,11 @@ static bool needs_stored(const struct status_fold *s)
     return needs;
 }
 
-static int put_status(struct flush *f, struct store_sst *sst, const struct named_device *dev,
-                      struct buf *key, struct buf *value)
+static int put_older_status(struct flush *f, struct store_sst *sst, const struct named_device *dev,
+                            struct buf *value)
 {
     struct trace *t = f->t;
-    buf_clear(key);
-    status_key(dev->instance, dev->client_id, key);
-    struct record last;
-    if (dev->last != BUFFER_NONE && record_decode(buffer_record(f->b, dev->last), &last) == 0) {
-        buf_clear(value);
-        status_encode(&last, dev->online, value);
-        return store_sst_put(sst, buf_slice(key), buf_slice(value));
-    }
+    struct slice key = named_key(f, dev);
     struct view v = {.buffer_n = 1};
     v.buffers[0] = (struct buffer_view){.visible = f->n};
     memcpy(&v.buffers[0].b, &f->b, sizeof f->b); /* read only */
@@ -384,62 +391,67 @@ static int put_status(struct flush *f, struct store_sst *sst, const struct named
     uint64_t update;
     int rc = 0;
     if (needs_stored(&s)) {
-        rc = store_get(t->store, NULL, store_family(t->store, STORE_DEVICES), buf_slice(key), &old);
-        has = rc == 0 &&
-              status_decode(old, dev->instance, dev->client_id, &stored, &online, &update) == 0;
+        rc = store_get(t->store, NULL, store_family(t->store, STORE_DEVICES), key, &old);
+        has = rc == 0 && status_decode(old, s.endings[0].instance, s.endings[0].client_id, &stored,
+                                       &online, &update) == 0;
         rc = rc == -ENOENT ? 0 : rc;
     }
     status_fold_end(&s, has ? &stored : NULL, online);
     if (rc == 0 && s.found && !(has && s.last.seq == stored.seq)) {
         buf_clear(value);
         status_encode(&s.last, s.online, value);
-        rc = store_sst_put(sst, buf_slice(key), buf_slice(value));
+        rc = store_sst_put(sst, key, buf_slice(value));
     }
     store_free(&old);
     status_fold_fini(&s);
     return rc;
 }
 
-static void prefetch_named(const struct flush *f, struct named_device *const *names, size_t i)
+/* With the flush at hand, for qsort_r(). */
+static int by_key(const void *pa, const void *pb, void *flush)
 {
-    if (i + 3 * AHEAD >= f->named_n) {
-        return;
-    }
-    __builtin_prefetch(names[i + 3 * AHEAD]);
-    uint32_t far = names[i + 2 * AHEAD]->last;
-    uint32_t near = names[i + AHEAD]->last;
-    if (far != BUFFER_NONE) {
-        buffer_prefetch_entry(f->b, far);
-    }
-    if (near != BUFFER_NONE) {
-        buffer_prefetch(f->b, near);
-    }
+    const struct sort_item *a = pa;
+    const struct sort_item *b = pb;
+    const struct flush *f = flush;
+    return slice_cmp(named_key(f, &f->named[a->at]), named_key(f, &f->named[b->at]));
 }
 
-/* In the order of their keys; the caller frees the list. */
-static struct named_device **sort_names(struct flush *f)
+/* The named devices in the order of their keys; the caller frees the list. */
+static struct sort_item *sort_names(struct flush *f)
 {
     struct sort_item *items = mem_new(f->named_n + 1, sizeof *items);
-    struct named_device **names = mem_new(f->named_n + 1, sizeof(struct named_device *));
     for (size_t i = 0; i < f->named_n; i++) {
         if (i < f->settled) {
-            set_order(&f->named[i], f->common);
+            set_order(f, &f->named[i], f->common);
         }
         items[i] = (struct sort_item){.key = f->named[i].order, .at = (uint32_t)i};
     }
     sort_items(items, f->named_n);
     size_t same = 0; /* where the run of equal ones began */
     for (size_t i = 0; i < f->named_n; i++) {
-        names[i] = &f->named[items[i].at];
         if (i + 1 == f->named_n || items[i + 1].key != items[i].key) {
             if (i > same) {
-                qsort(names + same, i - same + 1, sizeof *names, by_name);
+                qsort_r(items + same, i - same + 1, sizeof *items, by_key, f);
             }
             same = i + 1;
         }
     }
-    free(items);
-    return names;
+    return items;
+}
+
+/* As buffer_bring_near(). */
+static void bring_names_near(const struct flush *f, const struct sort_item *items, size_t n)
+{
+    struct slice keys[BUFFER_NEAR];
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = named_key(f, &f->named[items[i].at]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        (void)*(const volatile uint8_t *)keys[i].p;
+    }
+    for (size_t i = 0; i < n; i++) {
+        __builtin_prefetch(keys[i].p + 64);
+    }
 }
 
 static int write_statuses(struct flush *f)
@@ -449,15 +461,18 @@ static int write_statuses(struct flush *f)
     if (rc < 0) {
         return rc;
     }
-    struct buf key = {0};
     struct buf value = {0};
-    struct named_device **names = sort_names(f);
+    struct sort_item *items = sort_names(f);
     for (size_t i = 0; i < f->named_n && rc == 0; i++) {
-        prefetch_named(f, names, i);
-        rc = put_status(f, sst, names[i], &key, &value);
+        if (i % BUFFER_NEAR == 0) {
+            size_t left = f->named_n - i;
+            bring_names_near(f, &items[i], left < BUFFER_NEAR ? left : BUFFER_NEAR);
+        }
+        const struct named_device *d = &f->named[items[i].at];
+        rc = d->value_n > 0 ? store_sst_put(sst, named_key(f, d), named_value(f, d))
+                            : put_older_status(f, sst, d, &value);
     }
-    free(names);
-    buf_fini(&key);
+    free(items);
     buf_fini(&value);
     if (rc < 0) {
         store_sst_abort(sst);
@@ -595,6 +610,7 @@ int flush_buffer(struct trace *t, const struct buffer *b)
     writer_fini(&f.x);
     free(f.rows);
     free(f.named);
+    buf_fini(&f.names);
     free(f.open);
     return rc;
 }
