@@ -401,6 +401,24 @@ static const char *looks_like(struct slice b)
     return NULL;
 }
 
+/* A client that says something else before CONNECT: whole packets of MQTT, and nothing but these. */
+static void evidence_of_mqtt(struct evidence *e, struct slice bytes)
+{
+    struct mqtt_frame f;
+    struct mqtt_error err;
+    struct slice rest = bytes;
+    long n;
+    while ((n = mqtt_frame(rest, UINT32_MAX, &f, &err)) > 0) {
+        rest = slice_from(rest, (size_t)n);
+    }
+    if (rest.n == 0 && bytes.n > 0 && bytes.p[0] >> 4 != MQTT_CONNECT) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "%s of MQTT",
+                       mqtt_type_text((enum mqtt_type)(bytes.p[0] >> 4)));
+        evidence_str(e, EV_FIRST_BYTES_LOOK, text);
+    }
+}
+
 /* Bytes that carry no secret: of a CONNECT only what stands before the client ID. */
 static void evidence_first_bytes(struct evidence *e, struct slice bytes)
 {
@@ -424,6 +442,9 @@ void conn_end_bad(struct conn *c, const struct mqtt_error *err, const struct mqt
         evidence_str(&e, EV_PACKET_TYPE, mqtt_type_text(f->type));
     }
     evidence_first_bytes(&e, bytes);
+    if (err->cause == CAUSE_HANDSHAKE_NOT_MQTT) {
+        evidence_of_mqtt(&e, bytes);
+    }
     evidence_u64(&e, EV_OFFSET, err->offset);
     if (err->clause[0] != '\0') {
         evidence_str(&e, EV_CLAUSE, err->clause);

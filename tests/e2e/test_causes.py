@@ -549,7 +549,9 @@ def test_handshake_incomplete(broker):
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP"),
         (b"\x16\x03\x01\x02\x00\x01\x00", "TLS"),
         (b"SSH-2.0-x\r\n", "SSH"),
-        (raw.publish("a", "b"), None),
+        (raw.publish("a", "b"), "PUBLISH of MQTT"),
+        (raw.subscribe(1, ("a", 0)) + raw.pingreq(), "SUBSCRIBE of MQTT"),
+        (raw.pingreq() + b"nothing whole", None),
         (raw.connect("x", name="NOPE"), None),
     ],
 )
@@ -560,6 +562,7 @@ def test_handshake_not_mqtt(broker, first, looks):
     row = wait_unidentified(broker, c.peer)
     assert row["cause"] == "handshake.not_mqtt"
     assert first.hex().startswith(row["detail"]["firstBytes"])
+    assert (looks is None) == ("looksLike" not in row["detail"])
     if looks:
         assert looks in row["detail"]["looksLike"] and looks in row["verdict"]["text"]
 
