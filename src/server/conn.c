@@ -216,6 +216,13 @@ static bool falls_behind(struct conn *c)
     return true;
 }
 
+/* In no queue: conn_flush() puts it into one when they have gone. */
+static void pause_for_answers(struct conn *c)
+{
+    c->flags |= CONN_PAUSED;
+    list_del(&c->queue);
+}
+
 /* Handles whole packets at the start of `in`; returns the bytes they took. */
 static size_t decode(struct conn *c, struct slice in)
 {
@@ -246,6 +253,9 @@ static size_t decode(struct conn *c, struct slice in)
         }
         used += (size_t)n;
         packet_handle(c, &f, whole);
+        if (c->state == CONN_OPEN && conn_answers_wait(c)) {
+            pause_for_answers(c);
+        }
     }
     return used;
 }
@@ -382,13 +392,6 @@ static void catch_up(struct conn *c)
     conn_decode_rest(c);
 }
 
-/* In no queue: conn_flush() puts it into one when they have gone. */
-static void pause_for_answers(struct conn *c)
-{
-    c->flags |= CONN_PAUSED;
-    list_del(&c->queue);
-}
-
 void conn_read(struct conn *c)
 {
     size_t left = READ_BYTES;
@@ -398,10 +401,6 @@ void conn_read(struct conn *c)
     while (may_decode(c) && (c->flags & CONN_READABLE) != 0 && !falls_behind(c)) {
         if (c->state == CONN_OPEN && route_full(c->w)) {
             conn_pause(c);
-            return;
-        }
-        if (c->state == CONN_OPEN && conn_answers_wait(c)) {
-            pause_for_answers(c);
             return;
         }
         if (left == 0) {

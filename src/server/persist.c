@@ -180,6 +180,12 @@ bool persist_idle(const struct worker *w)
            list_empty(&p->dirty);
 }
 
+/* Of those that are no acknowledgement of a PUBLISH: receive_maximum does not limit them. */
+static bool is_answer(enum wait_kind kind)
+{
+    return kind == WAIT_PUBREL || kind == WAIT_PUBCOMP || kind == WAIT_BYTES;
+}
+
 static void wait_over(struct worker *w, const struct wait *wt)
 {
     struct conn *c = wt->conn;
@@ -187,6 +193,7 @@ static void wait_over(struct worker *w, const struct wait *wt)
         route_ack_back(w, wt->origin, c, wt->value);
         return;
     }
+    c->unstored -= is_answer((enum wait_kind)wt->kind);
     if (c->state == CONN_OPEN) {
         switch ((enum wait_kind)wt->kind) {
         case WAIT_ACK:
@@ -230,6 +237,7 @@ bool persist_wait(struct worker *w, enum wait_kind kind, struct conn *c, struct 
     }
     if (kind != WAIT_REMOTE_ACK) {
         conn_hold(c); /* a remote one is held by its own worker */
+        c->unstored += is_answer(kind);
     }
     if (now) {
         wait_over(w, &wt);

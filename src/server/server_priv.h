@@ -163,8 +163,9 @@ struct conn {
     uint32_t holds;
     uint16_t flags; /* enum conn_flag */
     uint16_t keepalive, keepalive_asked;
-    uint8_t kind;     /* enum conn_kind */
-    uint32_t answers; /* SUBACKs and UNSUBACKs that wait for the store */
+    uint8_t kind;      /* enum conn_kind */
+    uint32_t answers;  /* SUBACKs and UNSUBACKs that wait for the store */
+    uint32_t unstored; /* these, PUBRELs and PUBCOMPs */
     uint16_t ref_count;
     uint16_t ending_len;
     uint8_t state;   /* enum conn_state */
@@ -542,13 +543,16 @@ static inline bool conn_has_room(const struct conn *c)
     return conn_output_bytes(c) < c->w->server->config->max_output_bytes &&
            c->ref_count < OUT_REFS_MAX;
 }
+enum { ANSWERS_MAX = 1024 };
 /*
- * It asks for more than it reads: its answers wait, as messages alone never would. Nothing more is read of it until they
- * have gone. (What a bridge has to say waits for another broker, and is not asked for by anyone.)
+ * It asks for more than it reads, or than the store takes: its answers wait, in the output as messages alone never would.
+ * Nothing more is read of it until they have gone. (What a bridge has to say waits for another broker, and is not asked
+ * for by anyone.)
  */
 static inline bool conn_answers_wait(const struct conn *c)
 {
-    return buf_len(&c->out) >= 2 * c->w->server->config->max_output_bytes &&
+    return (c->unstored >= ANSWERS_MAX ||
+            buf_len(&c->out) >= 2 * c->w->server->config->max_output_bytes) &&
            (c->flags & CONN_WRITE_DEAD) == 0 && (c->kind & CONN_OWN) == 0;
 }
 void conn_pause(struct conn *c);

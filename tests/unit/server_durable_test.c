@@ -106,6 +106,43 @@ static void a_flood_waits_in_its_socket(void **state)
     SAYS(sub, "PUBLISH t=x q1 #3; PUBLISH t=x q1 #4; PUBLISH t=x q1 #5");
 }
 
+/*
+ * What no receive maximum limits: PUBRELs and SUBSCRIBEs of a durable session are answered when the store has them. Who sends
+ * more than it takes is not read for a while.
+ */
+static void answers_that_wait_are_so_many(void **state)
+{
+    enum { MANY = 3000, ANSWER_BYTES = 4 };
+    (void)state;
+    h_start(&h, 1);
+    struct client *c = h_connected(&h, "c", false);
+    size_t before = c->mem.out_len;
+    struct buf b = {0};
+    for (unsigned i = 0; i < MANY; i++) {
+        mqtt_encode_ack(&b, MQTT_V311, MQTT_PUBREL, (uint16_t)(i + 1), 0);
+    }
+    fake_trace.hold = true;
+    h_feed(&h, c, buf_slice(&b));
+    buf_fini(&b);
+    h_settle(&h);
+    assert_int_equal(c->mem.out_len, before);
+    for (unsigned told = 0; told < MANY;) {
+        commit(0); /* the first of them; those that came behind them */
+        if (fake_trace.head != NULL) {
+            commit(0);
+        }
+        unsigned now = (unsigned)((c->mem.out_len - before) / ANSWER_BYTES);
+        assert_in_range(now - told, 1, 1024);
+        told = now;
+        h_pass(&h, 20);
+        h_settle(&h);
+    }
+    fake_trace.hold = false;
+    h_send_ack(&h, c, MQTT_PUBREL, 1);
+    h_settle(&h);
+    assert_int_equal(c->mem.out_len, before + (MANY + 1) * ANSWER_BYTES);
+}
+
 static void durability_none_waits_for_nothing(void **state)
 {
     (void)state;
@@ -551,6 +588,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(acknowledgements_in_order_of_arrival),
         TEST(a_flood_waits_in_its_socket),
+        TEST(answers_that_wait_are_so_many),
         TEST(durability_none_waits_for_nothing),
         TEST(qos_2_to_a_durable_session),
         TEST(qos_2_from_a_durable_session),
