@@ -29,11 +29,12 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/persist_priv.h"
 
-enum { RETRY_MS = 1000, OP_HEAD = 10 };
+enum { RETRY_MS = 1000, OP_HEAD = 10, MARKS_MIN = 64, MARKS_KEPT = 4096 };
 
 /* Operations as the loop wrote them, until the commit thread puts them into its own batch. */
 struct persist_batch {
@@ -170,6 +171,7 @@ void persist_fini(struct worker *w)
         free(p->waits[i].bytes);
     }
     free(p->waits);
+    free(p->marks.places);
     buf_fini(&p->ops);
 }
 
@@ -397,13 +399,68 @@ void persist_in_gone(struct worker *w, uint64_t session_id, const struct in_id *
     }
 }
 
+static struct slice marked_key(const struct persist *p, uint32_t place)
+{
+    struct slice op = slice_from(buf_slice(&p->ops), place - 1);
+    return slice_make(op.p + OP_HEAD, get_le32(op.p + 2));
+}
+
+/* Where the topic's mark is, or is to be. */
+static uint32_t *find_mark(const struct persist *p, struct slice key)
+{
+    const struct retained_marks *m = &p->marks;
+    uint32_t i = (uint32_t)hash64(key) & (m->cap - 1);
+    while (m->places[i] != 0 && !slice_eq(marked_key(p, m->places[i]), key)) {
+        i = (i + 1) & (m->cap - 1);
+    }
+    return &m->places[i];
+}
+
+static void grow_marks(struct persist *p)
+{
+    struct retained_marks old = p->marks;
+    p->marks.cap = old.cap == 0 ? MARKS_MIN : old.cap * 2;
+    p->marks.places = mem_new(p->marks.cap, sizeof *p->marks.places);
+    for (uint32_t i = 0; i < old.cap; i++) {
+        if (old.places[i] != 0) {
+            *find_mark(p, marked_key(p, old.places[i])) = old.places[i];
+        }
+    }
+    free(old.places);
+}
+
+/* The next batch knows of no topic. */
+static void clear_marks(struct retained_marks *m)
+{
+    if (m->cap > MARKS_KEPT) {
+        free(m->places);
+        *m = (struct retained_marks){0};
+    } else if (m->count > 0) {
+        memset(m->places, 0, m->cap * sizeof *m->places);
+        m->count = 0;
+    }
+}
+
 void persist_retained(struct worker *w, uint32_t instance, struct slice topic)
 {
-    uint8_t key[4 + 65536];
-    put_be32(key, instance);
-    memcpy(key + 4, topic.p, topic.n);
-    put_op(&w->persist.ops, STORE_RETAINED, true, slice_make(key, 4 + topic.n),
-           slice_make(NULL, 0));
+    struct persist *p = &w->persist;
+    uint8_t bytes[4 + 65536];
+    put_be32(bytes, instance);
+    memcpy(bytes + 4, topic.p, topic.n);
+    struct slice key = slice_make(bytes, 4 + topic.n);
+    if (p->marks.count * 2 >= p->marks.cap) {
+        grow_marks(p);
+    }
+    uint32_t *mark = find_mark(p, key);
+    if (*mark != 0) {
+        return;
+    }
+    size_t place = buf_len(&p->ops);
+    if (place < UINT32_MAX) { /* beyond it a topic may stand twice */
+        *mark = (uint32_t)place + 1;
+        p->marks.count++;
+    }
+    put_op(&p->ops, STORE_RETAINED, true, key, slice_make(NULL, 0));
 }
 
 /* When the will of a session without connection is due; 0 while it has one. */
@@ -572,6 +629,7 @@ void persist_flush(struct worker *w)
                                 .number = p->building++,
                                 .wall_less_mono = persist_wall_less_mono(w)};
     p->ops = (struct buf){0};
+    clear_marks(&p->marks);
     p->waits = NULL;
     p->wait_count = p->wait_cap = 0;
     p->running = b;

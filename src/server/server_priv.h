@@ -276,8 +276,15 @@ struct wait {
 
 struct persist_batch;
 
+/* Places in `ops` of retained topics, by their hash: each topic stands there once, however often it changes. */
+struct retained_marks {
+    uint32_t *places; /* 1 more than the place; 0: free */
+    uint32_t count, cap;
+};
+
 struct persist {
     struct buf ops; /* of the batch being built */
+    struct retained_marks marks;
     struct wait *waits;
     uint32_t wait_count, wait_cap;
     struct list dirty; /* sessions with entries that no batch took */

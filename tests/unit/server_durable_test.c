@@ -539,6 +539,48 @@ static void retained_messages_survive(void **state)
     SAYS(sub, "SUBACK 1:0; PUBLISH r=kept retain");
 }
 
+static void set_retained(struct client *pub, unsigned topic, unsigned value)
+{
+    char name[16], payload[16];
+    struct buf b = {0};
+    (void)snprintf(name, sizeof name, "t/%u", topic);
+    (void)snprintf(payload, sizeof payload, "%u", value);
+    const struct mqtt_publish p = {
+        .topic = slice_str(name), .payload = slice_str(payload), .retain = true};
+    mqtt_encode_publish(&b, MQTT_V311, &p);
+    h_feed(&h, pub, buf_slice(&b));
+    buf_fini(&b);
+    h_settle(&h);
+}
+
+/* However often it changes meanwhile: who sets one topic again and again does not fill the batch. */
+static void a_batch_has_each_retained_topic_once(void **state)
+{
+    enum { TOPICS = 300, TIMES = 4 };
+    (void)state;
+    h_start(&h, 1);
+    struct client *pub = h_connected(&h, "pub", true);
+    fake_trace.hold = true;
+    for (unsigned i = 0; i < TIMES * TOPICS; i++) {
+        set_retained(pub, i % TOPICS, i);
+    }
+    commit(0); /* with the first of them only */
+    assert_int_equal(rows(STORE_RETAINED), 1);
+    commit(0);
+    assert_int_equal(rows(STORE_RETAINED), TOPICS);
+    assert_int_equal(fake_store_puts(h.store, STORE_RETAINED), 1 + TOPICS);
+    set_retained(pub, 7, 7777);
+    commit(0);
+    assert_int_equal(fake_store_puts(h.store, STORE_RETAINED), 2 + TOPICS);
+    fake_trace.hold = false;
+    restart(1);
+    struct client *sub = h_connected(&h, "sub", true);
+    h_send_subscribe(&h, sub, 1, "t/7", 0);
+    h_send_subscribe(&h, sub, 2, "t/299", 0);
+    h_settle(&h);
+    SAYS(sub, "SUBACK 1:0; PUBLISH t/7=7777 retain; SUBACK 2:0; PUBLISH t/299=1199 retain");
+}
+
 static void a_crash_sends_wills(void **state)
 {
     (void)state;
@@ -606,6 +648,7 @@ int main(void)
         TEST(incoming_qos_2_is_remembered),
         TEST(incoming_qos_2_of_another_number_of_loops),
         TEST(retained_messages_survive),
+        TEST(a_batch_has_each_retained_topic_once),
         TEST(a_crash_sends_wills),
         TEST(a_clean_start_forgets),
     };
