@@ -150,9 +150,9 @@ def test_before_mqtt_5(broker, topic, level):
         c.bye()
 
 
-def test_mosquitto_clients(broker, topic):
+def test_mosquitto_clients(new_broker, topic):
+    broker = new_broker()
     tool = ["-h", broker.host, "-p", str(broker.port), "-u", broker.user, "-P", broker.password, "-V", "5"]
-    before = broker.metric("tracemq_shared_subscriptions")
     subs = [
         subprocess.Popen(["mosquitto_sub", *tool, "-t", f"$share/work/{topic}", "-q", "1"], stdout=subprocess.PIPE)
         for _ in range(2)
@@ -162,7 +162,7 @@ def test_mosquitto_clients(broker, topic):
     for r in readers:
         r.start()
     try:
-        wait_until(lambda: broker.metric("tracemq_shared_subscriptions") == before + 2)
+        wait_until(lambda: broker.metric("tracemq_shared_subscriptions") == 2, what="two subscriptions")
         publish = ["mosquitto_pub", *tool, "-t", topic, "-q", "1", "-l"]
         subprocess.run(publish, input=b"".join(b"%d\n" % n for n in range(50)), check=True)
         wait_until(lambda: sum(map(len, lines)) >= 50, what="50 lines")
@@ -174,6 +174,7 @@ def test_mosquitto_clients(broker, topic):
             r.join()
     assert sorted(map(int, lines[0] + lines[1])) == list(range(50))
     assert min(map(len, lines)) >= 10
+    broker.stop()
 
 
 @pytest.mark.mqtt5("MQTT-4.8.2-1", "MQTT-4.8.2-2", "MQTT-3.8.3-4")

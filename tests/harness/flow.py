@@ -114,8 +114,20 @@ class Publisher(Party):
         retain = s.retain_every and number % s.retain_every == 0
         return raw.publish(topic, s.payload(number), s.qos, packet_id, retain, dup, props)
 
+    def keep_session(self, client):
+        """
+        Before the first message: a SUBACK says that the session is stored. Without one the client would have to forget what it
+        has sent, and could not tell the broker that a QoS 2 message comes again.
+        """
+        s = self.state
+        assert s.next == 0, "the session is gone, and its messages with it"
+        client.send(raw.subscribe(1, (f"nothing/{s.client_id}", 0), props=self.way.props))
+        assert client.receive(raw.SUBACK).codes == [0]
+
     def live(self, client):
         s = self.state
+        if not self.session_present:
+            self.keep_session(client)
         window = client.connack.props.get("receive_maximum", 20)
         for packet_id, (number, stage) in sorted(s.unacknowledged.items(), key=lambda e: e[1][0]):
             s.repeated += 1
