@@ -1,26 +1,15 @@
 /*
- * From a PUBLISH to its subscribers: those of this worker at once, those of others by mail, one piece of mail a round and
- * worker. The target worker matches for itself: subscriber lists are its own.
+ * From a PUBLISH to its subscribers: those of this worker at once, those of others by mail (route_mail.c). What waits in a
+ * session's outbox goes on by pump.c.
  *
  * A QoS 1 or 2 publish may be acknowledged when every worker with subscribers has answered: at once where no durable
  * session took it, behind the commit otherwise. Retained messages are set before the match, so that an old one never
  * follows a newer live one.
  *
- * Shared subscriptions are shared.c's. Mail: route_priv.h. Answers: struct answered.
+ * Shared subscriptions are shared.c's.
  */
-#include <assert.h>
-#include <stdlib.h>
 
-#include "base/hash.h"
-#include "base/mem.h"
 #include "server/route_priv.h"
-
-enum { MAIL_FLUSH_BYTES = 64 * 1024 };
-
-struct answered {
-    struct conn *conn; /* NULL: a delayed message's number */
-    uint32_t number;
-};
 
 static struct message *route_message(struct route *r)
 {
@@ -30,7 +19,7 @@ static struct message *route_message(struct route *r)
     return r->msg;
 }
 
-static void drop(struct worker *w, struct session *s, enum drop_reason why)
+void route_drop(struct worker *w, struct session *s, enum drop_reason why)
 {
     s->dropped++;
     count_add(&w->count.dropped[why], 1);
@@ -45,9 +34,8 @@ static void count_sent(struct conn *c, unsigned qos, size_t payload)
 
 /* ---- one copy into a connection's output ---- */
 
-/* All of it but topic, payload and `extra`. */
-static void publish_by(struct mqtt_publish *out, const struct worker *w, const struct copy *copy,
-                       uint64_t expires_ms)
+void copy_publish(struct mqtt_publish *out, const struct worker *w, const struct copy *copy,
+                  uint64_t expires_ms)
 {
     out->qos = copy->qos;
     out->dup = false;
@@ -72,18 +60,16 @@ static void publish_of(struct mqtt_publish *out, const struct route *r, const st
     out->topic = r->m->topic;
     out->payload = r->m->payload;
     out->extra = r->m->extra;
-    publish_by(out, r->w, copy, r->m->expires_ms);
+    copy_publish(out, r->w, copy, r->m->expires_ms);
 }
 
-/* False: larger than the client takes; it is treated as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
-static bool fits(const struct conn *c, const struct mqtt_publish *p)
+bool copy_fits(const struct conn *c, const struct mqtt_publish *p)
 {
     return c->v5 == NULL || c->v5->max_packet == UINT32_MAX ||
            mqtt_publish_size(MQTT_V5, p) <= c->v5->max_packet;
 }
 
-/* `holder` keeps a large payload while it is being written. */
-static void put_publish(struct conn *c, struct mqtt_publish *p, struct message *holder)
+void copy_put(struct conn *c, struct mqtt_publish *p, struct message *holder)
 {
     enum mqtt_version v = (enum mqtt_version)c->version;
     if (c->v5 != NULL && c->v5->alias_max > 0) {
@@ -112,7 +98,7 @@ static void send_shared(struct route *r, struct conn *c)
         *encoded = true;
     }
     if (c->v5 != NULL && buf_len(b) > c->v5->max_packet) {
-        drop(r->w, c->session, DROP_PACKET_TOO_LARGE);
+        route_drop(r->w, c->session, DROP_PACKET_TOO_LARGE);
         return;
     }
     buf_put_slice(conn_out(c), buf_slice(b));
@@ -123,7 +109,7 @@ static void send_shared(struct route *r, struct conn *c)
 static void send_qos0(struct route *r, struct session *s, struct conn *c, const struct copy *copy)
 {
     if (!conn_has_room(c)) {
-        drop(r->w, s, DROP_OUTPUT_FULL);
+        route_drop(r->w, s, DROP_OUTPUT_FULL);
         return;
     }
     bool small = r->m->payload.n <= SMALL_PAYLOAD;
@@ -134,17 +120,17 @@ static void send_qos0(struct route *r, struct session *s, struct conn *c, const 
     }
     struct mqtt_publish out;
     publish_of(&out, r, copy);
-    if (fits(c, &out)) {
-        put_publish(c, &out, small ? NULL : route_message(r));
+    if (copy_fits(c, &out)) {
+        copy_put(c, &out, small ? NULL : route_message(r));
     } else {
-        drop(r->w, s, DROP_PACKET_TOO_LARGE);
+        route_drop(r->w, s, DROP_PACKET_TOO_LARGE);
     }
 }
 
 /* ---- to the sessions of this worker ---- */
 
-static void forget_entry(struct worker *w, struct session *s, uint64_t order, bool stored,
-                         struct message *m)
+void outbox_forget(struct worker *w, struct session *s, uint64_t order, bool stored,
+                   struct message *m)
 {
     if (stored) {
         persist_acked(w, s, order, m);
@@ -169,12 +155,12 @@ static bool drop_oldest(struct worker *w, struct session *s)
         return false;
     }
     count_queue(&w->count, s, before);
-    forget_entry(w, s, order, stored, m);
-    drop(w, s, why);
+    outbox_forget(w, s, order, stored, m);
+    route_drop(w, s, why);
     return true;
 }
 
-static uint32_t window(const struct conn *c)
+uint32_t send_window(const struct conn *c)
 {
     uint32_t max = c->w->limits.inflight_max;
     return c->v5 != NULL && c->v5->receive_max < max ? c->v5->receive_max
@@ -196,10 +182,11 @@ static bool pass(struct route *r, struct session *s, const struct copy *copy)
         return false;
     }
     publish_of(&p, r, copy);
-    if (!fits(c, &p) || (p.packet_id = session_pass(s, &w->limits, window(c), p.qos)) == 0) {
+    if (!copy_fits(c, &p) ||
+        (p.packet_id = session_pass(s, &w->limits, send_window(c), p.qos)) == 0) {
         return false;
     }
-    put_publish(c, &p, NULL);
+    copy_put(c, &p, NULL);
     count_add(&w->count.queued, 1);
     count_add(&w->count.inflight, 1);
     return true;
@@ -216,7 +203,7 @@ static void keep(struct route *r, struct session *s, const struct copy *copy)
     uint32_t bytes = message_bytes(m);
     while (session_full(s, l, bytes)) {
         if (!drop_oldest(w, s)) {
-            drop(w, s, why_full(w, s));
+            route_drop(w, s, why_full(w, s));
             return;
         }
     }
@@ -420,7 +407,7 @@ static void count_work(struct worker *w, const struct topics_match *m)
     }
 }
 
-static void deliver_local(struct route *r, const struct topics_match *m)
+void route_deliver_matched(struct route *r, const struct topics_match *m)
 {
     count_work(r->w, m);
     if (m->count > 1) {
@@ -437,77 +424,7 @@ void route_end(struct route *r)
     }
 }
 
-/* ---- mail to other workers ---- */
-
-static void post_bytes(struct worker *to, struct mail_bytes **slot, bool control)
-{
-    struct mail_bytes *m = *slot;
-    *slot = NULL;
-    m->mail.bytes = (uint32_t)buf_len(&m->bytes);
-    if (control) {
-        worker_post(to, &m->mail);
-    } else {
-        mailbox_push(&to->inbox, &m->mail);
-        loop_wake(to->loop);
-    }
-}
-
-static struct mail_bytes *mail_for(struct worker *w, struct mail_bytes **slot, enum mail_kind kind)
-{
-    if (*slot == NULL) {
-        *slot = mem_new(1, sizeof **slot);
-        (*slot)->mail.kind = kind;
-        (*slot)->from = w;
-    }
-    return *slot;
-}
-
-void route_send_to(struct worker *w, unsigned target, const struct message_parts *p,
-                   const struct routed *head)
-{
-    struct mail_bytes *m = mail_for(w, &w->publishes[target], MAIL_PUBLISHES);
-    buf_put(&m->bytes, head, sizeof *head);
-    buf_put_slice(&m->bytes, p->topic);
-    buf_put_slice(&m->bytes, p->payload);
-    buf_put_slice(&m->bytes, p->extra);
-    if (buf_len(&m->bytes) > MAIL_FLUSH_BYTES) {
-        post_bytes(w->server->workers[target], &w->publishes[target], false);
-    }
-}
-
-void route_fill_head(struct routed *head, const struct message_parts *p)
-{
-    head->topic_len = (uint32_t)p->topic.n;
-    head->payload_len = (uint32_t)p->payload.n;
-    head->extra_len = (uint32_t)p->extra.n;
-    head->expires_ms = p->expires_ms;
-    head->qos = p->qos;
-    head->retain = p->retain;
-}
-
-void route_asked(const struct routed *head, struct route_result *out)
-{
-    if (head->origin != NULL) {
-        conn_hold(head->origin);
-    }
-    out->waits += routed_asks(head);
-}
-
-/* `head` says who asks and for what; the rest is filled in here. */
-static void send_others(struct worker *w, uint64_t loops, struct routed head,
-                        const struct message_parts *p, struct route_result *out)
-{
-    route_fill_head(&head, p);
-    loops &= ~(UINT64_C(1) << w->index);
-    out->loops |= loops;
-    while (loops != 0) {
-        unsigned target = (unsigned)__builtin_ctzll(loops);
-        loops &= loops - 1;
-        head.have = (out->have >> target & 1) != 0;
-        route_send_to(w, target, p, &head);
-        route_asked(&head, out);
-    }
-}
+/* ---- a PUBLISH ---- */
 
 static void retain(struct worker *w, struct conn *origin, uint32_t instance,
                    const struct message_parts *p, uint32_t number, struct route_result *out)
@@ -557,7 +474,7 @@ void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
     topics_match(w->server->topics, w->index, instance, p->topic, topic_hash, &m);
     out->matched = m.loops != 0 || m.share_count > 0;
     count_add(&w->count.unmatched, !out->matched && origin != NULL);
-    deliver_local(&r, &m);
+    route_deliver_matched(&r, &m);
     if (m.share_count > 0 || (m.loops & ~(UINT64_C(1) << w->index)) != 0) {
         const struct routed head = {.hash = topic_hash,
                                     .origin = p->qos > 0 ? origin : NULL,
@@ -569,30 +486,12 @@ void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
                                     .packet_id = p->packet_id,
                                     .asker = (uint8_t)w->index};
         shared_route(&r, &m, &head, out->in, out);
-        send_others(w, m.loops, head, &parts, out);
+        route_others(w, m.loops, head, &parts, out);
     }
     if (r.durable && origin != NULL && p->qos > 0) { /* QoS 0, too, may be kept: queue_qos0 */
         out->waits += persist_wait(w, WAIT_ACK, origin, NULL, ack_number, NULL);
     }
     route_end(&r);
-}
-
-void route_repetition(struct worker *w, struct conn *origin, uint64_t loops, uint32_t ack_number,
-                      struct route_result *out)
-{
-    const struct message_parts nothing = {.qos = 2};
-    const struct routed head = {.origin = origin,
-                                .number = ack_number,
-                                .qos = 2,
-                                .repetition = true,
-                                .asker = (uint8_t)w->index};
-    loops &= ~(UINT64_C(1) << w->index);
-    while (loops != 0) {
-        route_send_to(w, (unsigned)__builtin_ctzll(loops), &nothing, &head);
-        loops &= loops - 1;
-        conn_hold(origin);
-        out->waits++;
-    }
 }
 
 /*
@@ -632,253 +531,4 @@ bool route_retained(struct conn *c, const struct message_parts *m, const struct 
     }
     route_end(&r);
     return true;
-}
-
-void route_flush(struct worker *w)
-{
-    for (unsigned i = 0; i < w->server->worker_count; i++) {
-        if (w->publishes[i] != NULL) {
-            post_bytes(w->server->workers[i], &w->publishes[i], false);
-        }
-        if (w->acks[i] != NULL) {
-            post_bytes(w->server->workers[i], &w->acks[i], true);
-        }
-    }
-}
-
-void route_answer(struct worker *w, const struct routed *head, bool durable)
-{
-    struct worker *asker = w->server->workers[head->asker];
-    if (!routed_asks(head)) {
-        return;
-    }
-    if (durable) {
-        (void)persist_wait(w, WAIT_REMOTE_ACK, head->origin, asker, head->number, NULL);
-    } else {
-        route_ack_back(w, asker, head->origin, head->number);
-    }
-}
-
-static void route_one(struct worker *w, const struct routed *head, const struct message_parts *p)
-{
-    struct topics_match m;
-    struct route r = {.w = w, .m = p, .durable = head->repetition, .have = head->have};
-    if (!head->repetition) {
-        topics_match(w->server->topics, w->index, head->instance, p->topic, head->hash, &m);
-        deliver_local(&r, &m);
-        route_end(&r);
-    }
-    if (r.durable && head->session_id != 0) {
-        persist_in_id(w, head->session_id, head->packet_id);
-    }
-    route_answer(w, head, r.durable);
-}
-
-bool route_mail(struct worker *w, struct mail_bytes *mail)
-{
-    struct slice rest = buf_slice(&mail->bytes);
-    while (rest.n > 0 && w->work < ROUND_WORK) {
-        struct routed head;
-        assert(rest.n >= sizeof head);
-        memcpy(&head, rest.p, sizeof head);
-        rest = slice_from(rest, sizeof head);
-        struct message_parts p = {
-            .qos = head.qos, .retain = head.retain != 0, .expires_ms = head.expires_ms};
-        p.topic = slice_make(rest.p, head.topic_len);
-        rest = slice_from(rest, head.topic_len);
-        p.payload = slice_make(rest.p, head.payload_len);
-        rest = slice_from(rest, head.payload_len);
-        p.extra = slice_make(rest.p, head.extra_len);
-        rest = slice_from(rest, head.extra_len);
-        if (head.shared) {
-            shared_arrived(w, &head, &p);
-        } else {
-            route_one(w, &head, &p);
-        }
-    }
-    buf_take(&mail->bytes, buf_len(&mail->bytes) - rest.n);
-    if (rest.n > 0) {
-        return false;
-    }
-    buf_fini(&mail->bytes);
-    free(mail);
-    return true;
-}
-
-void route_ack_back(struct worker *w, struct worker *origin, struct conn *conn, uint32_t number)
-{
-    struct mail_bytes *m = mail_for(w, &w->acks[origin->index], MAIL_ACKS);
-    struct answered a = {.conn = conn, .number = number};
-    buf_put(&m->bytes, &a, sizeof a);
-}
-
-void route_acks(struct worker *w, struct mail_bytes *mail)
-{
-    struct slice rest = buf_slice(&mail->bytes);
-    while (rest.n > 0) {
-        struct answered a;
-        memcpy(&a, rest.p, sizeof a);
-        rest = slice_from(rest, sizeof a);
-        if (a.conn == NULL) {
-            delays_answered(w, a.number);
-            continue;
-        }
-        acks_answered(a.conn, a.number);
-        conn_unhold(a.conn);
-    }
-    buf_fini(&mail->bytes);
-    free(mail);
-}
-
-bool route_full(const struct worker *w)
-{
-    const struct server *s = w->server;
-    for (unsigned i = 0; i < s->worker_count; i++) {
-        if (i != w->index && mailbox_bytes(&s->workers[i]->inbox) > s->config->mailbox_bytes) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* ---- a session's outbox to its connection ---- */
-
-/* QoS 2 to a durable session goes out when its packet ID is in the store: a restart must not give it another one. */
-static bool may_send(struct conn *c, const struct out_entry *e)
-{
-    if (e->qos < 2 || !session_durable(c->session) || persist_is_done(c->w, e->batch)) {
-        return true;
-    }
-    if ((c->flags & CONN_PUMP_WAITS) == 0) {
-        c->flags |= CONN_PUMP_WAITS;
-        (void)persist_wait(c->w, WAIT_PUMP, c, NULL, 0, NULL);
-    }
-    return false;
-}
-
-/* False: larger than the client takes; it counts as sent, and done with. [MQTT-3.1.2-25] */
-static bool send_entry(struct conn *c, const struct out_entry *e, uint16_t id)
-{
-    struct mqtt_publish p;
-    const struct copy copy = {.subid = e->subid, .qos = e->qos, .retain = e->retain};
-    p.topic = message_topic(e->msg);
-    p.payload = message_payload(e->msg);
-    p.extra = message_extra(e->msg);
-    publish_by(&p, c->w, &copy, e->msg->expires_ms);
-    p.dup = e->sent_before && e->qos > 0;
-    p.packet_id = e->qos > 0 ? id : 0;
-    if (!fits(c, &p)) {
-        return false;
-    }
-    put_publish(c, &p, p.payload.n > SMALL_PAYLOAD ? e->msg : NULL);
-    return true;
-}
-
-/* It is over before it was ever sent. */
-static bool expired(const struct conn *c, const struct out_entry *e)
-{
-    return e->msg != NULL && !e->sent_before && e->msg->expires_ms != 0 &&
-           message_expired(e->msg->expires_ms, loop_now_ms(c->w->loop));
-}
-
-/* The next entry is done with. */
-static void skip_entry(struct conn *c)
-{
-    uint64_t order = c->session->out->sent;
-    bool stored;
-    struct message *m;
-    struct queue_size before = queue_size(c->session);
-    session_take(c->session, order, &stored, &m);
-    count_queue(&c->w->count, c->session, before);
-    forget_entry(c->w, c->session, order, stored, m);
-}
-
-/* A filtered entry that its client may not read, now that it would be sent: the next in its group may. */
-static void pass_over(struct conn *c, const struct out_entry *e)
-{
-    struct session *s = c->session;
-    struct message *m = e->msg;
-    uint32_t share = e->share;
-    message_ref(m);
-    skip_entry(c);
-    if (share == 0 || !shared_pass_on(c->w, s, m, share)) {
-        filtered_passed(c->w, s);
-    }
-    message_unref(m);
-}
-
-static enum reading entry_reading(struct conn *c, const struct out_entry *e)
-{
-    struct message_parts m;
-    message_parts(e->msg, &m);
-    return filtered_reading(c->w, c->session, m.topic);
-}
-
-static void sent(struct conn *c)
-{
-    struct message *m = session_sent(c->session);
-    count_add(&c->w->count.inflight, 1);
-    if (m != NULL) {
-        count_sub(&c->w->count.queued_bytes, message_bytes(m));
-        message_unref(m);
-    }
-}
-
-static void pump(struct conn *c)
-{
-    struct session *s = c->session;
-    struct out_entry *e;
-    uint16_t id;
-    uint32_t max = window(c);
-    while (session_waits(s) && (e = session_next(s, max, &id)) != NULL && conn_has_room(c)) {
-        if (expired(c, e)) {
-            drop(c->w, s, DROP_EXPIRED);
-            skip_entry(c);
-            continue;
-        }
-        enum reading reading = e->filtered && !e->sent_before ? entry_reading(c, e) : READ_YES;
-        if (reading == READ_NO) {
-            pass_over(c, e);
-            continue;
-        }
-        if (reading == READ_LATER || !may_send(c, e)) {
-            break;
-        }
-        if (!send_entry(c, e, id)) {
-            drop(c->w, s, DROP_PACKET_TOO_LARGE);
-            skip_entry(c);
-        } else if (e->qos == 0) {
-            skip_entry(c);
-        } else {
-            sent(c);
-        }
-    }
-}
-
-void session_repeat_pubrels(struct conn *c)
-{
-    uint64_t order = 0;
-    uint16_t id;
-    while ((id = session_released(c->session, &order)) != 0) {
-        mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version, MQTT_PUBREL, id,
-                        MQTT_RC_SUCCESS);
-        conn_sent(c, MQTT_PUBREL);
-        conn_dirty(c);
-    }
-}
-
-void session_pump(struct conn *c)
-{
-    if (c->state != CONN_OPEN || c->session == NULL || (c->kind & CONN_PREPARES) != 0) {
-        return;
-    }
-    if (session_waits(c->session)) {
-        pump(c);
-    }
-    if (c->session->feeds != NULL) {
-        feed_go(c);
-    }
-    if (c->session != NULL && c->session->shared) {
-        shared_load(c);
-    }
 }

@@ -220,7 +220,7 @@ struct mail_conn {
     struct conn *conn;
 };
 
-/* Publishes and answers of one round, one after another in `bytes` (route.c says how). */
+/* Publishes and answers of one round, one after another in `bytes` (route_mail.c says how). */
 struct mail_bytes {
     struct mail mail;
     struct worker *from;
@@ -524,7 +524,7 @@ static inline struct buf *conn_out(struct conn *c);
 /* Output was added: flush at the round's end. */
 void conn_dirty(struct conn *c);
 void conn_flush(struct conn *c);
-/* A packet was put into the output; for PUBLISH, route.c counts. */
+/* A packet was put into the output; for PUBLISH, route.c (pump.c) counts. */
 static inline void conn_sent(struct conn *c, enum mqtt_type type)
 {
     c->packets_out++;
@@ -693,8 +693,7 @@ struct route_result {
     uint64_t have;    /* given: loops whose durable sessions had it before a crash (QoS 2) */
     uint64_t loops;   /* told: other loops that it went to */
     struct in_id *in; /* given: QoS 2 of a durable session, its incoming packet ID; else NULL */
-    uint64_t
-        in_of; /* given without an origin: the number in the store that `in` belongs to; 0: none */
+    uint64_t in_of;   /* given without an origin: whose `in` is, its number in the store; 0: none */
     const struct session *from; /* given without an origin: whose it is; may be NULL */
 };
 /*
@@ -704,11 +703,13 @@ struct route_result {
 void route_publish(struct worker *w, struct conn *origin, uint32_t instance,
                    const struct mqtt_publish *p, uint64_t topic_hash, uint32_t ack_number,
                    struct route_result *out);
+/* A retained message to a new subscription. False: there is no room for it now. */
+bool route_retained(struct conn *c, const struct message_parts *m, const struct topic_sub *sub);
+
+/* ---- route_mail.c: messages and answers between workers ---- */
 /* A repetition of a QoS 2 message: answered when those loops have what they have of it in the store. */
 void route_repetition(struct worker *w, struct conn *origin, uint64_t loops, uint32_t ack_number,
                       struct route_result *out);
-/* A retained message to a new subscription. False: there is no room for it now. */
-bool route_retained(struct conn *c, const struct message_parts *m, const struct topic_sub *sub);
 /* Gives the round's mail to the other workers. */
 void route_flush(struct worker *w);
 /* False: the round's work was done before the end of it. */
@@ -718,6 +719,8 @@ void route_acks(struct worker *w, struct mail_bytes *m);
 bool route_full(const struct worker *w);
 /* Answers another worker's connection. */
 void route_ack_back(struct worker *w, struct worker *origin, struct conn *conn, uint32_t number);
+
+/* ---- pump.c: from a session's outbox to its connection ---- */
 /* Sends what the session has waiting, as far as window and output allow. */
 void session_pump(struct conn *c);
 /* On a new connection of a session: the PUBRELs whose PUBCOMP never came, behind the CONNACK. */
