@@ -375,16 +375,18 @@ static void on_pubrel(struct conn *c, const struct mqtt_frame *f, struct slice w
     }
     const struct in_id *in = session_in_find(s, a.packet_id);
     bool known = in != NULL;
+    uint8_t reason = known ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND;
     if (known && session_durable(s)) {
         persist_in_gone(c->w, s->store_id, in);
     }
     (void)session_in_remove(s, a.packet_id);
     if (session_durable(s)) {
         /* forgotten for good before the client may use the ID again; by an earlier PUBREL, too */
-        (void)persist_wait(c->w, WAIT_PUBCOMP, c, NULL, a.packet_id, NULL);
+        uint32_t answer = a.packet_id | (uint32_t)reason << 16;
+        (void)persist_wait(c->w, WAIT_PUBCOMP, c, NULL, answer, NULL);
         return;
     }
-    acks_send(c, MQTT_PUBCOMP, a.packet_id, known ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND);
+    acks_send(c, MQTT_PUBCOMP, a.packet_id, reason);
 }
 
 /* ---- subscriptions ---- */

@@ -209,7 +209,7 @@ static void wait_over(struct worker *w, const struct wait *wt)
         case WAIT_PUBCOMP:
             mqtt_encode_ack(conn_out(c), (enum mqtt_version)c->version,
                             wt->kind == WAIT_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP,
-                            (uint16_t)wt->value, MQTT_RC_SUCCESS);
+                            (uint16_t)wt->value, (uint8_t)(wt->value >> 16));
             conn_sent(c, wt->kind == WAIT_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP);
             conn_dirty(c);
             break;

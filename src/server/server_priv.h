@@ -262,7 +262,7 @@ enum wait_kind {
     WAIT_ACK, /* value: number of the publisher's pending ack */
     WAIT_REMOTE_ACK, /* the same, of another worker's connection, or of its delayed message (without one) */
     WAIT_PUMP,   /* the session's next message may go */
-    WAIT_PUBREL, /* value: packet ID */
+    WAIT_PUBREL, /* value: packet ID, and a reason code above it */
     WAIT_PUBCOMP,
     WAIT_BYTES /* an encoded SUBACK or UNSUBACK */
 };

@@ -144,9 +144,10 @@ def test_retain_handling_3(broker, name):
 
 
 @pytest.mark.mqtt5("MQTT-3.4.2-1", "MQTT-3.5.2-1", "MQTT-3.6.2-1", "MQTT-3.7.2-1", "MQTT-2.2.1-5")
-def test_reason_codes_of_the_server(broker, name):
+@pytest.mark.parametrize("durable", [False, True], ids=["clean", "durable"])
+def test_reason_codes_of_the_server(broker, name, durable):
     """Success, nobody subscribed, an identifier that it does not know."""
-    with Peer(broker, name) as c, Peer(broker, name + "-s") as s:
+    with Peer(broker, name, durable=durable) as c, Peer(broker, name + "-s") as s:
         assert [c.publish(name, b"x", qos).reason for qos in (1, 2)] == [0x10, 0x10]
         s.subscribe(name)
         assert [c.publish(name, b"x", qos).reason for qos in (1, 2)] == [0, 0]
