@@ -5,6 +5,8 @@
  *                instance hash 8 | payload (zstd when BLOCK_ZSTD)
  * device value   version 1 | count 1 | varints: first seq, first time, first - min, max - first, instance n, client n |
  *                instance | client ID | records, packed (pack.c); the engine compresses its own blocks: not done twice
+ * … version 1    version 1 | flags 1 | count 2 | instance n 2 | client n 2 | first seq 8 | min 8 | max 8 | instance | client ID |
+ *                payload as the journal's; only read: a store of that time has them until its retention
  */
 #include "trace/blocks.h"
 
@@ -17,7 +19,7 @@
 #include "trace/pack.h"
 #include "trace/varint.h"
 
-enum { JOURNAL_HEAD = 42, DEVICE_HEAD_MAX = 2 + 6 * VARINT_MAX };
+enum { JOURNAL_HEAD = 42, DEVICE_HEAD_MAX = 2 + 6 * VARINT_MAX, DEVICE_V1_HEAD = 32 };
 
 struct block_packer {
     ZSTD_CCtx *c;
@@ -130,8 +132,32 @@ void block_device_encode(const struct block_head *h, struct slice payload, struc
     buf_put_slice(out, payload);
 }
 
+static int device_v1_decode(struct slice value, struct block_head *h, struct slice *payload)
+{
+    struct slice rest = slice_from(value, DEVICE_V1_HEAD);
+    if (value.n < DEVICE_V1_HEAD) {
+        return -1;
+    }
+    const uint8_t *at = value.p;
+    *h = (struct block_head){.count = get_le16(at + 2),
+                             .first_seq = get_le64(at + 8),
+                             .min_us = get_le64(at + 16),
+                             .max_us = get_le64(at + 24),
+                             .unpacked = true};
+    if (h->count == 0 || h->count > BLOCK_DEVICE_RECORDS ||
+        !slice_take(&rest, get_le16(at + 4), &h->instance) ||
+        !slice_take(&rest, get_le16(at + 6), &h->client_id)) {
+        return -1;
+    }
+    *payload = rest;
+    return 0;
+}
+
 int block_device_decode(struct slice value, struct block_head *h, struct slice *payload)
 {
+    if (value.n > 0 && value.p[0] == 1) {
+        return device_v1_decode(value, h, payload);
+    }
     uint64_t back;
     uint64_t ahead;
     uint64_t instance_n;
@@ -159,12 +185,20 @@ struct record block_device_start(const struct block_head *h)
     return (struct record){.seq = h->first_seq, .time_us = h->first_us};
 }
 
+static bool next_record(const struct block_head *h, struct slice *payload,
+                        const struct record *before, struct record *out)
+{
+    struct slice bytes;
+    return h->unpacked ? block_next(payload, &bytes) && record_decode(bytes, out) == 0
+                       : record_unpack(payload, before, out) == 0;
+}
+
 size_t block_device_records(const struct block_head *h, struct slice payload,
                             struct record out[BLOCK_DEVICE_RECORDS])
 {
     struct record before = block_device_start(h);
     size_t n = 0;
-    while (n < h->count && record_unpack(&payload, &before, &out[n]) == 0) {
+    while (n < h->count && next_record(h, &payload, &before, &out[n])) {
         before = out[n];
         out[n].instance = h->instance;
         out[n].client_id = h->client_id;

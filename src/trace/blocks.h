@@ -17,7 +17,7 @@
 
 enum {
     BLOCK_VERSION = 1,
-    BLOCK_DEVICE_VERSION = 2,
+    BLOCK_DEVICE_VERSION = 2,  /* 1 is read, too */
     BLOCK_RECORDS = 256,       /* of a journal block, at most */
     BLOCK_BYTES = 96 << 10,    /* of its payload, at most */
     BLOCK_DEVICE_RECORDS = 64, /* of a device block, at most */
@@ -40,6 +40,7 @@ struct block_head {
     /* device */
     uint64_t first_us;                /* time of the first record */
     struct slice instance, client_id; /* of all its records */
+    bool unpacked;                    /* version 1 */
 };
 
 /* Appends a journal block's value to `out`; the payload is packed when that makes it smaller. */

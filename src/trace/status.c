@@ -3,8 +3,8 @@
  * that channel has ended. An ending of another channel (the loser of a takeover that ends after the winner
  * began) changes nothing. RAM is asked first, newest record first, then the stored status of the last flush.
  *
- * Stored (STORE_DEVICES): key instance | 0 | client ID; value version 1 | online 1 | last update 8 | packed record
- * (pack.c, behind none) without evidence.
+ * Stored (STORE_DEVICES): key instance | 0 | client ID; value version 1 byte | online 1 | last update 8 | packed record
+ * (pack.c, behind none) without evidence. Version 1, which is read, too: a record as record_encode() writes it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -66,8 +66,9 @@ int status_decode(struct slice value, struct slice instance, struct slice client
 {
     static const struct record none;
     struct slice rest = slice_from(value, STATUS_HEAD);
-    if (value.n < STATUS_HEAD || value.p[0] != STATUS_VERSION ||
-        record_unpack(&rest, &none, r) < 0) {
+    if (value.n < STATUS_HEAD || (value.p[0] == STATUS_VERSION ? record_unpack(&rest, &none, r)
+                                  : value.p[0] == 1 ? record_decode(rest, r) /* not packed */
+                                                    : -1) < 0) {
         return -EIO;
     }
     *online = value.p[1] != 0;

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
+#include "base/bytes.h"
 #include "random.h"
 #include "trace/blocks.h"
 #include "trace/pack.h"
@@ -225,6 +227,52 @@ static void test_device_block(void **state)
     buf_fini(&value);
 }
 
+/* As stores of the version before have them: whole records without names. */
+static void test_device_block_of_version_1(void **state)
+{
+    (void)state;
+    enum { COUNT = 3 };
+    static const char instance[] = "mqtt-local", client[] = "GID_a@@@b";
+    struct random r = {19};
+    struct record rows[COUNT], before = {.seq = 40, .time_us = 1700000000000000};
+    struct buf value = {0};
+    uint8_t head[32] = {1, 0};
+    put_le16(head + 2, COUNT);
+    put_le16(head + 4, sizeof instance - 1);
+    put_le16(head + 6, sizeof client - 1);
+    put_le64(head + 8, 40);
+    put_le64(head + 16, 7);
+    put_le64(head + 24, 9);
+    buf_put(&value, head, sizeof head);
+    buf_put_slice(&value, slice_str(instance));
+    buf_put_slice(&value, slice_str(client));
+    for (size_t i = 0; i < COUNT; i++) {
+        before = rows[i] = change(&r, &before);
+        uint8_t *p = buf_reserve(&value, 2 + RECORD_MAX);
+        size_t n = record_encode(&rows[i], p + 2);
+        put_le16(p, (uint16_t)n);
+        buf_commit(&value, 2 + n);
+    }
+    struct block_head got;
+    struct slice stored;
+    struct record back[BLOCK_DEVICE_RECORDS];
+    size_t whole = buf_len(&value);
+    for (size_t cut = 0; cut <= whole; cut++) {
+        size_t n = 0;
+        if (block_device_decode(slice_make(buf_slice(&value).p, cut), &got, &stored) == 0) {
+            n = block_device_records(&got, stored, back);
+        }
+        assert_true((n == COUNT) == (cut == whole));
+    }
+    assert_true(got.count == COUNT && got.first_seq == 40 && got.min_us == 7 && got.max_us == 9);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_same(&rows[i], &back[i]);
+        assert_true(slice_eq(back[i].instance, slice_str(instance)));
+        assert_true(slice_eq(back[i].client_id, slice_str(client)));
+    }
+    buf_fini(&value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_session_is_short),
         cmocka_unit_test(test_device_block),
+        cmocka_unit_test(test_device_block_of_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
