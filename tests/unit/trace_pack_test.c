@@ -13,6 +13,7 @@
 #include "random.h"
 #include "trace/blocks.h"
 #include "trace/pack.h"
+#include "trace/trace_priv.h"
 
 enum { ROOM = RECORD_MAX + RECORD_PACK_MORE };
 
@@ -273,6 +274,28 @@ static void test_device_block_of_version_1(void **state)
     buf_fini(&value);
 }
 
+static void test_status_of_version_1(void **state)
+{
+    (void)state;
+    struct record none = {.seq = 1, .time_us = 1700000000000000};
+    struct random r = {23};
+    struct record now = change(&r, &none), got;
+    uint8_t value[10 + RECORD_MAX] = {1, 1};
+    bool online;
+    uint64_t update_us;
+    put_le64(value + 2, 77);
+    size_t n = 10 + record_encode(&now, value + 10);
+    assert_int_equal(status_decode(slice_make(value, n), slice_str("i"), slice_str("c"), &got,
+                                   &online, &update_us),
+                     0);
+    assert_same(&now, &got);
+    assert_true(online && update_us == 77 && slice_eq(got.client_id, slice_str("c")));
+    value[0] = 3;
+    assert_int_not_equal(status_decode(slice_make(value, n), slice_str("i"), slice_str("c"), &got,
+                                       &online, &update_us),
+                         0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_session_is_short),
         cmocka_unit_test(test_device_block),
         cmocka_unit_test(test_device_block_of_version_1),
+        cmocka_unit_test(test_status_of_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
