@@ -16,13 +16,16 @@ static const char *const on_denied_words[] = {
 static const char *const subscriptions_words[] = {
     [SUBSCRIPTIONS_COVERED] = "covered", [SUBSCRIPTIONS_FILTERED] = "filtered", NULL};
 
+static const char *const unknown_users_words[] = {
+    [UNKNOWN_USERS_REFUSED] = "refused", [UNKNOWN_USERS_ANONYMOUS] = "anonymous", NULL};
+
 static const struct setting {
     const char *name;
     const char *const *words; /* NULL: true or false */
 } settings_table[] = {
     {"client_id", client_id_words}, {"topics", topics_words},
     {"on_denied", on_denied_words}, {"subscriptions", subscriptions_words},
-    {"allow_anonymous", NULL},
+    {"allow_anonymous", NULL},      {"unknown_users", unknown_users_words},
 };
 
 json_t *settings_json(const struct auth_instance_info *i)
@@ -33,6 +36,7 @@ json_t *settings_json(const struct auth_instance_info *i)
     json_object_set_new(o, "on_denied", json_string(on_denied_words[i->on_denied]));
     json_object_set_new(o, "subscriptions", json_string(subscriptions_words[i->subscriptions]));
     json_object_set_new(o, "allow_anonymous", json_boolean(i->allow_anonymous));
+    json_object_set_new(o, "unknown_users", json_string(unknown_users_words[i->unknown_users]));
     return o;
 }
 

@@ -49,7 +49,7 @@ static const struct instance_setting {
 } instance_settings[] = {
     {"client_id", {"any", "grouped"}},      {"topics", {"open", "declared"}},
     {"on_denied", {"close", "refuse"}},     {"subscriptions", {"covered", "filtered"}},
-    {"allow_anonymous", {"false", "true"}},
+    {"allow_anonymous", {"false", "true"}}, {"unknown_users", {"refused", "anonymous"}},
 };
 enum { INSTANCE_SETTINGS = sizeof instance_settings / sizeof instance_settings[0] };
 
@@ -68,8 +68,11 @@ static void apply_setting(struct auth_instance_info *info, size_t setting, bool 
     case 3:
         info->subscriptions = one ? SUBSCRIPTIONS_FILTERED : SUBSCRIPTIONS_COVERED;
         break;
-    default: /* an index, not an enum */
+    case 4:
         info->allow_anonymous = one;
+        break;
+    default: /* an index, not an enum */
+        info->unknown_users = one ? UNKNOWN_USERS_ANONYMOUS : UNKNOWN_USERS_REFUSED;
         break;
     }
 }
@@ -94,7 +97,7 @@ static int parse_setting(struct slice name, struct slice value, size_t *setting,
     text_format(field, sizeof field, "%.*s", text_width(name), text_bytes(name));
     return auth_fail(err, -EINVAL, field,
                      "\"%.*s\" is no setting: client_id, topics, on_denied, "
-                     "subscriptions and allow_anonymous are",
+                     "subscriptions, allow_anonymous and unknown_users are",
                      text_width(name), text_bytes(name));
 }
 

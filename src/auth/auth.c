@@ -13,7 +13,7 @@
  *
  * With --allow-anonymous a client without a user name skips 2 (but for the 1,024 bytes of `any`), 3 and 6, and
  * its topics need no declared parent and may begin with '$' (but to $SYS nobody publishes). With the instance's own `allow_anonymous` only 3 is skipped: its other
- * settings hold.
+ * settings hold. With its `unknown_users: anonymous` beside it, a user name that nobody has is as good as none.
  *
  * Identities: shared by all connections that logged in with the same credentials, through the cache of logins.
  */
@@ -366,6 +366,22 @@ static struct auth_identity *anonymous_identity(struct checking *c)
     return id;
 }
 
+/* The user of the request; NULL also for names that no user can have. */
+static struct auth_user *requested_user(const struct checking *c)
+{
+    struct slice name = c->rq->username;
+    return name.n == 0 || name.n > USER_NAME_MAX ? NULL : instance_user(c->inst, name);
+}
+
+/* It says nothing of who it is, or a user name that counts for nothing. */
+static bool is_anonymous(const struct checking *c)
+{
+    const struct auth_instance_info *info = &c->inst->policy->info;
+    return !c->rq->has_username ||
+           (info->allow_anonymous && info->unknown_users == UNKNOWN_USERS_ANONYMOUS &&
+            requested_user(c) == NULL);
+}
+
 static void check_anonymous(struct checking *c)
 {
     if (c->a->allow_anonymous) {
@@ -388,13 +404,6 @@ static void refuse_password(struct checking *c, const char *how)
 {
     REFUSE(c, CAUSE_AUTH_BAD_PASSWORD, 4, REASON_BAD_PASSWORD, "%s of user \"%.*s\"", how,
            text_width(c->rq->username), text_bytes(c->rq->username));
-}
-
-/* The user of the request; NULL also for names that no user can have. */
-static struct auth_user *requested_user(const struct checking *c)
-{
-    struct slice name = c->rq->username;
-    return name.n == 0 || name.n > USER_NAME_MAX ? NULL : instance_user(c->inst, name);
 }
 
 /* Decides without hashing; false when that is not possible. */
@@ -477,7 +486,7 @@ static bool check_until_hash(struct checking *c)
         check_proven(c);
         return true;
     }
-    if (!c->rq->has_username) {
+    if (is_anonymous(c)) {
         check_anonymous(c);
         return true;
     }

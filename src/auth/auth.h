@@ -65,6 +65,8 @@ enum auth_topics_mode { TOPICS_OPEN, TOPICS_DECLARED };
 enum auth_on_denied { ON_DENIED_CLOSE, ON_DENIED_REFUSE };
 /* What a subscription needs: permissions that cover its filter; or none, each message needs one for its topic. */
 enum auth_subscriptions { SUBSCRIPTIONS_COVERED, SUBSCRIPTIONS_FILTERED };
+/* A user name that nobody has: refused, or as if there was none (where anonymous clients are let in). */
+enum auth_unknown_users { UNKNOWN_USERS_REFUSED, UNKNOWN_USERS_ANONYMOUS };
 
 struct auth_instance_info {
     char id[65], name[65], region[65];
@@ -73,6 +75,7 @@ struct auth_instance_info {
     enum auth_topics_mode topics;
     enum auth_on_denied on_denied;
     enum auth_subscriptions subscriptions;
+    enum auth_unknown_users unknown_users;
     bool allow_anonymous;
 };
 
@@ -163,7 +166,8 @@ size_t auth_instance_count(struct auth *a);
 int auth_instance_get(struct auth *a, struct slice id,
                       struct auth_instance_info *out);               /* 0, -ENOENT */
 void auth_instance_each(struct auth *a, auth_each_fn fn, void *ctx); /* struct auth_instance_info */
-/* Changes one setting by its name ("client_id", "topics", "on_denied", "subscriptions", "allow_anonymous") and word. */
+/* Changes one setting by its name ("client_id", "topics", "on_denied", "subscriptions", "allow_anonymous",
+ * "unknown_users") and word. */
 int auth_instance_set(struct auth *a, struct slice id, struct slice name, struct slice value,
                       struct auth_error *err);
 

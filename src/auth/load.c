@@ -131,8 +131,10 @@ static void load_instance(struct loading *l, struct slice id, uint8_t version,
     copy_text(d->info.name, sizeof d->info.name, settings_get_str(r));
     copy_text(d->info.region, sizeof d->info.region, settings_get_str(r));
     uint8_t subscriptions = version < 2 ? 0 : settings_get_u8(r);
-    r->bad = r->bad || subscriptions > 1;
+    uint8_t unknown_users = version < 3 ? 0 : settings_get_u8(r);
+    r->bad = r->bad || subscriptions > 1 || unknown_users > 1;
     d->info.subscriptions = subscriptions == 0 ? SUBSCRIPTIONS_COVERED : SUBSCRIPTIONS_FILTERED;
+    d->info.unknown_users = unknown_users == 0 ? UNKNOWN_USERS_REFUSED : UNKNOWN_USERS_ANONYMOUS;
 }
 
 static bool permission_read(struct settings_reader *r, struct permission *p)

@@ -7,9 +7,9 @@
  *   auth/secret                  32 bytes            key of the password hashes
  *   auth/bootstrap               str × 9             in the order of struct auth_bootstrap, plain text
  *   auth/console/USER            str                 argon2id string
- *   auth/instance/ID             2: u64 created_ms, u8 client_id, u8 topics, u8 on_denied, u8 allow_anonymous,
- *                                str name, str region, u8 subscriptions
- *                                1: the same without subscriptions
+ *   auth/instance/ID             3: u64 created_ms, u8 client_id, u8 topics, u8 on_denied, u8 allow_anonymous,
+ *                                str name, str region, u8 subscriptions, u8 unknown_users
+ *                                2: the same without unknown_users; 1: without subscriptions, too
  *   auth/group/INSTANCE/GID      u64 created_ms
  *   auth/topic/INSTANCE/PARENT   u64 created_ms
  *   auth/user/INSTANCE/NAME      2: u64 created_ms, u8 kind of hash (0 ours, else enum foreign_kind), u32 rounds,
@@ -27,7 +27,7 @@
 
 #include "base/bytes.h"
 
-enum { SETTINGS_VERSION = 1, USER_VERSION = 2, INSTANCE_VERSION = 2 };
+enum { SETTINGS_VERSION = 1, USER_VERSION = 2, INSTANCE_VERSION = 3 };
 
 static const char *const prefixes[SETTING_KIND_COUNT] = {
     [SETTING_FORMAT] = "auth/format",       [SETTING_SECRET] = "auth/secret",
@@ -118,6 +118,7 @@ void settings_put_instance(struct buf *b, const struct auth_instance_info *info)
     put_str(b, slice_str(info->name));
     put_str(b, slice_str(info->region));
     buf_put_u8(b, (uint8_t)info->subscriptions);
+    buf_put_u8(b, (uint8_t)info->unknown_users);
 }
 
 void settings_put_named(struct buf *b, uint64_t created_ms)

@@ -58,7 +58,8 @@ static const struct cli_command commands[] = {
      CLI_BIT(OPT_JSON) | CLI_BIT(OPT_LOCAL), cli_instance_show, NULL},
     {"instance", "set", "NAME KEY VALUE",
      "change client_id (any, grouped), topics (open, declared), on_denied (close, refuse), "
-     "subscriptions (covered, filtered) or allow_anonymous (true, false)",
+     "subscriptions (covered, filtered), allow_anonymous (true, false) or unknown_users (refused, "
+     "anonymous)",
      3, 3, 0, cli_instance_set, NULL},
     {"bridge", "list", "[--json] [--local]",
      "list the bridges to other brokers: connected or not, since when, and the last error", 0, 0,

@@ -371,7 +371,9 @@ static bool anonymous_everywhere(const struct import *im, bool *some)
     return *some;
 }
 
-static void tell_anonymous(struct import *im, bool allowed, bool some, bool passwords)
+/* `any_name`: names count for nothing, as nobody checks them. */
+static void tell_anonymous(struct import *im, bool allowed, bool some, bool passwords,
+                           bool any_name)
 {
     for (size_t i = 0; i < im->scope_count; i++) {
         struct import_note *n = scope_given(im->scopes[i], "allow_anonymous");
@@ -389,11 +391,16 @@ static void tell_anonymous(struct import *im, bool allowed, bool some, bool pass
             note_tell(n, IMPORT_TAKEN, "setting allow_anonymous: %s", allowed ? "true" : "false");
         }
     }
-    if (some && !passwords) {
+    if (any_name) {
         note_general(
             im, "no password_file",
-            "Mosquitto takes any user name and password then. Here a user name that is given must be a user's: devices "
-            "that send one are refused (auth.unknown_identity) until it is added, or they send none");
+            "unknown_users set to anonymous: any user name and password are taken, as Mosquitto takes them then; our own "
+            "default is to refuse a name that is no user's");
+    } else if (some && !passwords) {
+        note_general(
+            im, "no password_file",
+            "here a user name that is given must be a user's: devices that send one are refused (auth.unknown_identity) "
+            "until it is added, or they send none");
     }
 }
 
@@ -462,9 +469,12 @@ int access_read(struct import *im, char *problem, size_t size)
     }
     users_without_password(im);
     bool allowed = anonymous_everywhere(im, &some);
-    (void)json_object_set_new(json_object_get(im->settings, "settings"), "allow_anonymous",
-                              json_boolean(allowed));
-    tell_anonymous(im, allowed, some, passwords);
+    bool any_name = allowed && !passwords && !im->plugins;
+    json_t *settings = json_object_get(im->settings, "settings");
+    (void)json_object_set_new(settings, "allow_anonymous", json_boolean(allowed));
+    (void)json_object_set_new(settings, "unknown_users",
+                              json_string(any_name ? "anonymous" : "refused"));
+    tell_anonymous(im, allowed, some, passwords, any_name);
     tell_differences(im, acl, open_listener);
     return 0;
 }

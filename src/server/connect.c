@@ -480,6 +480,9 @@ static void connect_accept(struct conn *c, const struct mqtt_connect *p)
     evidence_u64(&e, EV_KEEPALIVE_ASKED, p->keepalive);
     evidence_u64(&e, EV_KEEPALIVE_GRANTED, c->keepalive);
     evidence_u64(&e, EV_CLEAN_SESSION, p->clean_start);
+    if (p->username.n > 0 && auth_identity_user(c->identity).n == 0) {
+        evidence_bytes(&e, EV_USER, p->username); /* a name that counts for nothing */
+    }
     if (p->version == MQTT_V5) {
         evidence_u64(&e, EV_SESSION_EXPIRY, c->v5->session_expiry);
     }

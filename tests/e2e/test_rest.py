@@ -57,6 +57,7 @@ def test_regions_and_instances(broker):
     assert one["status"] == "running" and one["createdAt"] <= time.time() * 1000
     assert one["settings"] == {
         "client_id": "any", "topics": "open", "on_denied": "close", "subscriptions": "covered", "allow_anonymous": False,
+        "unknown_users": "refused",
     }  # fmt: skip
     endpoint = {"name": "mqtt", "protocol": "mqtt", "address": f"{broker.host}:{broker.port}"}
     assert one["endpoints"] == [endpoint]
@@ -408,9 +409,17 @@ def test_anonymous_is_a_setting(broker, name):
             c.bye()
         with raw.Client(broker) as c:
             c.login(name, "presented-but-unknown", "x", expect=4)
+        broker.settings(unknown_users="anonymous")
+        with raw.Client(broker) as c:
+            c.login(name, "presented-but-unknown", "x")
+            c.bye()
+        with raw.Client(broker) as c:
+            c.login(name, broker.user, "wrong", expect=4)
     finally:
-        broker.settings(allow_anonymous=False)
-    broker.wait_causes(name, "auth.anonymous", "accepted.new", "client.normal", "auth.unknown_identity")
+        broker.settings(allow_anonymous=False, unknown_users="refused")
+    rows = broker.wait_causes(name, "auth.anonymous", "accepted.new", "client.normal", "auth.unknown_identity", "accepted.new",
+                              "client.normal", "auth.bad_password")  # fmt: skip
+    assert rows[4]["detail"]["user"] == "presented-but-unknown"
 
 
 def test_allow_anonymous_on_the_command_line(new_broker):

@@ -361,6 +361,31 @@ static void anonymous_by_instance(void **state)
     auth_identity_unref(id);
 }
 
+/* A name that nobody has is as good as none; a user's must fit its password, and a certificate's must exist. */
+static void names_that_nobody_has(void **state)
+{
+    (void)state;
+    assert_int_equal(auth_instance_set(auth, inst, S("unknown_users"), S("anonymous"), &err), 0);
+    expect_refused(login("d", "eve", "x"), CAUSE_AUTH_UNKNOWN_IDENTITY, 4, 0x86);
+    assert_int_equal(auth_instance_set(auth, inst, S("allow_anonymous"), S("true"), &err), 0);
+    reopen(false);
+    struct auth_identity *id = expect_ok(login("d", "eve", "x"));
+    assert_int_equal(auth_identity_user(id).n, 0);
+    auth_identity_unref(id);
+    expect_login("d", "eve", NULL);
+    expect_login("d", "", "");
+    expect_login("d", NULL, NULL);
+    expect_refused(login("d", boot.mqtt_username, "x"), CAUSE_AUTH_BAD_PASSWORD, 4, 0x86);
+    struct auth_request rq = request("d", "eve", "x");
+    struct auth_result r;
+    rq.proven_username = S("nobody");
+    assert_true(auth_check_fast(auth, &rq, &r));
+    expect_refused(r, CAUSE_AUTH_CERTIFICATE, 5, 0x87);
+    assert_int_equal(auth_instance_set(auth, inst, S("unknown_users"), S("refused"), &err), 0);
+    expect_refused(login("d", "eve", "x"), CAUSE_AUTH_UNKNOWN_IDENTITY, 4, 0x86);
+    assert_int_equal(auth_instance_set(auth, inst, S("unknown_users"), S("any"), &err), -EINVAL);
+}
+
 static void allow(const char *user, bool deny, enum auth_action action, const char *filter)
 {
     assert_int_equal(auth_permission_add(auth, inst, S(user), deny, action, S(filter), &err), 0);
@@ -776,23 +801,29 @@ static int try_open(void)
 }
 
 /* As brokers wrote it that had no filtered subscriptions. */
-static void an_instance_of_an_earlier_version(void **state)
+/* Each version has one setting more, a byte at the end. */
+static void instances_of_earlier_versions(void **state)
 {
     (void)state;
     assert_int_equal(auth_instance_set(auth, inst, S("on_denied"), S("refuse"), &err), 0);
-    for (size_t i = 0; i < store.count; i++) {
-        struct memory_row *row = &store.rows[i];
-        if (slice_has_prefix(row->key, S("auth/instance/"))) {
-            *(uint8_t *)(uintptr_t)row->value.p = 1;
-            row->value.n--;
+    assert_int_equal(auth_instance_set(auth, inst, S("subscriptions"), S("filtered"), &err), 0);
+    for (uint8_t version = 2; version > 0; version--) {
+        for (size_t i = 0; i < store.count; i++) {
+            struct memory_row *row = &store.rows[i];
+            if (slice_has_prefix(row->key, S("auth/instance/"))) {
+                *(uint8_t *)(uintptr_t)row->value.p = version;
+                row->value.n--;
+            }
         }
+        reopen(false);
+        struct auth_instance_info info;
+        assert_int_equal(auth_instance_get(auth, inst, &info), 0);
+        assert_int_equal(info.on_denied, ON_DENIED_REFUSE);
+        assert_int_equal(info.subscriptions,
+                         version == 2 ? SUBSCRIPTIONS_FILTERED : SUBSCRIPTIONS_COVERED);
+        assert_int_equal(info.unknown_users, UNKNOWN_USERS_REFUSED);
+        assert_string_equal(info.region, "local");
     }
-    reopen(false);
-    struct auth_instance_info info;
-    assert_int_equal(auth_instance_get(auth, inst, &info), 0);
-    assert_int_equal(info.on_denied, ON_DENIED_REFUSE);
-    assert_int_equal(info.subscriptions, SUBSCRIPTIONS_COVERED);
-    assert_string_equal(info.region, "local");
 }
 
 /* For what is done in a user's name while its client is away. */
@@ -826,9 +857,9 @@ static void unknown_versions_are_refused(void **state)
     for (size_t i = 0; i < store.count; i++) {
         uint8_t *version = (uint8_t *)(uintptr_t)store.rows[i].value.p;
         uint8_t right = *version;
-        *version = 3;
+        *version = 99;
         assert_int_equal(try_open(), -EIO);
-        assert_non_null(strstr(err.text, "version 3"));
+        assert_non_null(strstr(err.text, "version 99"));
         *version = 0;
         assert_int_equal(try_open(), -EIO);
         *version = right;
@@ -891,6 +922,7 @@ int main(void)
         T(client_id_grouped),
         T(anonymous_by_option),
         T(anonymous_by_instance),
+        T(names_that_nobody_has),
         T(the_brokers_own),
         T(rules_of_everyone),
         T(rules_of_anonymous_clients),
@@ -904,7 +936,7 @@ int main(void)
         T(lists_are_sorted),
         T(failed_save_changes_nothing),
         T(first_save_fails),
-        T(an_instance_of_an_earlier_version),
+        T(instances_of_earlier_versions),
         T(identities_by_name),
         T(unknown_versions_are_refused),
         T(damaged_settings_are_refused),

@@ -149,6 +149,12 @@ static bool anonymous_allowed(const struct machine *m)
     return json_is_true(json_object_get(s, "allow_anonymous"));
 }
 
+static bool any_name_taken(const struct machine *m)
+{
+    const json_t *s = json_object_get(import_settings(m->im), "settings");
+    return strcmp(json_string_value(json_object_get(s, "unknown_users")), "anonymous") == 0;
+}
+
 /* ---- the tests ---- */
 
 static void words(void **state)
@@ -428,7 +434,7 @@ static void comments_behind(void **state)
     expect_yaml(&m, "password: \"s # x\"");
     expect_note(&m, "m.conf", 11, IMPORT_SAME, "");
     expect_note(&m, "m.conf", 17, IMPORT_SAME, "");
-    assert_true(anonymous_allowed(&m));
+    assert_true(anonymous_allowed(&m) && any_name_taken(&m));
     import_free(m.im);
     import_text(&m, "listener 1883\nallow_anonymous yes\n");
     expect_note(&m, "m.conf", 2, IMPORT_BAD, "expected true or false");
@@ -579,7 +585,7 @@ static void acls(void **state)
     expect_note(&m, "acl", 16, IMPORT_BAD, "expected topic");
     expect_note(&m, "acl", 17, IMPORT_BAD, "expected topic");
     expect_note(&m, "acl", 21, IMPORT_NONE, "not imported");
-    assert_true(anonymous_allowed(&m));
+    assert_true(anonymous_allowed(&m) && !any_name_taken(&m));
     expect_all_told(&m);
     import_free(m.im);
 }

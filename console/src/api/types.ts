@@ -22,6 +22,7 @@ export interface InstanceSettings {
   on_denied: "close" | "refuse";
   subscriptions: "covered" | "filtered";
   allow_anonymous: boolean;
+  unknown_users: "refused" | "anonymous";
 }
 
 export interface Endpoint {

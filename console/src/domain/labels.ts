@@ -31,6 +31,7 @@ const SETTING_LABELS: Record<string, string> = {
   on_denied: "Denied publish or subscribe",
   subscriptions: "Subscriptions",
   allow_anonymous: "Anonymous clients",
+  unknown_users: "User names that nobody has",
 };
 
 const SETTING_VALUES: Record<string, string> = {
@@ -44,6 +45,8 @@ const SETTING_VALUES: Record<string, string> = {
   "subscriptions=filtered": "filtered: all are granted, messages that may not be read are passed over",
   "allow_anonymous=true": "allowed",
   "allow_anonymous=false": "refused",
+  "unknown_users=refused": "refused",
+  "unknown_users=anonymous": "anonymous: as if there was no user name, where anonymous clients are let in",
 };
 
 export function settingLabel(key: string): string {
