@@ -257,6 +257,16 @@ static bool load_delayed_in(struct restore *r, struct slice key)
     return true;
 }
 
+/*
+ * Its session, which is another loop's to store, never was. Whoever got that number would have new messages taken for
+ * repetitions: nobody gets it, and the row goes.
+ */
+static void drop_orphan(struct restore *r, struct slice key)
+{
+    note_id(r->s, get_be64(key.p + 1));
+    persist_drop(r->s->workers[0], STORE_SESSIONS, key);
+}
+
 /* Of a run with another number of loops it says nothing about these: the repetition is delivered again, and the row goes, or
  * a later run with the old number would take a new message for that repetition. */
 static void load_in_id(struct restore *r, struct slice key, struct slice value)
@@ -267,6 +277,10 @@ static void load_in_id(struct restore *r, struct slice key, struct slice value)
         return;
     }
     struct session *s = whole ? session_by_id(r, get_be64(key.p + 1)) : NULL;
+    if (whole && s == NULL) {
+        drop_orphan(r, key);
+        return;
+    }
     if (s != NULL && key.n == IN_SHARE_KEY) {
         session_in_restore_share(s, get_be16(key.p + 9), get_be64(key.p + 13));
         return;

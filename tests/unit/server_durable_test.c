@@ -512,6 +512,55 @@ static void incoming_qos_2_of_another_number_of_loops(void **state)
     SAYS(sub, "PUBLISH t=new q1 #2");
 }
 
+/* As if the batch with its session had been lost. */
+static void lose_session(const char *id)
+{
+    struct buf key = {0};
+    struct store_batch *b = fake_batch_new();
+    size_t before = fake_store_count(h.store, STORE_SESSIONS, "S");
+    buf_put(&key, "S\0\0\0\0", 5); /* instance 0 */
+    buf_put_slice(&key, slice_str(id));
+    store_batch_delete(b, store_family(h.store, STORE_SESSIONS), buf_slice(&key));
+    fake_batch_end(h.store, b, true);
+    buf_fini(&key);
+    assert_int_equal(fake_store_count(h.store, STORE_SESSIONS, "S"), before - 1);
+}
+
+/*
+ * The subscriber's loop has stored that it has the message, the publisher's was not to store its session any more. The row goes,
+ * and no other session gets that number: its message would be taken for a repetition.
+ */
+static void incoming_qos_2_of_a_session_that_was_never_stored(void **state)
+{
+    (void)state;
+    enum { OTHERS = 4 }; /* one of them would have had its number */
+    char a[64], b[64], others[OTHERS][64];
+    h_start(&h, 2);
+    (void)snprintf(a, sizeof a, "%s", h_id_of(&h, 0, "a"));
+    (void)snprintf(b, sizeof b, "%s", h_id_of(&h, 1, "b"));
+    struct client *sub = h_subscribed(&h, b, false, "t", 1);
+    publish(h_connected(&h, a, false), "t", "x", 2, 9);
+    answer(sub, MQTT_PUBACK, 1); /* and nothing of later numbers is left */
+    assert_true(fake_store_count(h.store, STORE_SESSIONS, "I") > 0);
+    h_crash(&h);
+    lose_session(a);
+    h_start(&h, 2);
+    assert_int_equal(fake_store_count(h.store, STORE_SESSIONS, "I"), 0);
+    for (int i = 0; i < OTHERS; i++) {
+        (void)snprintf(others[i], sizeof others[i], "%s", h_id_of(&h, 0, "other" + i));
+        leaves(h_connected(&h, others[i], false));
+    }
+    restart(2);
+    for (int i = 0; i < OTHERS; i++) {
+        struct client *pub = back(others[i]);
+        publish(pub, "t", "new", 2, 9);
+        SAYS(pub, "CONNACK 0 present; PUBREC 9");
+    }
+    SAYS(back(b),
+         "CONNACK 0 present; PUBLISH t=new q1 #1; PUBLISH t=new q1 #2; PUBLISH t=new q1 #3; "
+         "PUBLISH t=new q1 #4");
+}
+
 static void retained_messages_survive(void **state)
 {
     (void)state;
@@ -647,6 +696,7 @@ int main(void)
         TEST(copies_are_stored_first),
         TEST(incoming_qos_2_is_remembered),
         TEST(incoming_qos_2_of_another_number_of_loops),
+        TEST(incoming_qos_2_of_a_session_that_was_never_stored),
         TEST(retained_messages_survive),
         TEST(a_batch_has_each_retained_topic_once),
         TEST(a_crash_sends_wills),
