@@ -142,6 +142,16 @@ static ssize_t mem_peek(struct stream *s)
     return m->in_at < m->in_len ? 1 : mem_at_end(m);
 }
 
+/* How large `out` is when so much of it is used: a power of two, or each small write would copy all that is there. */
+static size_t mem_room(size_t used)
+{
+    size_t room = 64;
+    while (room < used) {
+        room *= 2;
+    }
+    return room;
+}
+
 static ssize_t mem_writev(struct stream *s, const struct iovec *iov, int count)
 {
     struct stream_mem *m = s->state;
@@ -152,7 +162,9 @@ static ssize_t mem_writev(struct stream *s, const struct iovec *iov, int count)
     for (int i = 0; i < count; i++) {
         size_t n = iov[i].iov_len;
         n = m->write_limited && n > m->write_room ? m->write_room : n;
-        m->out = mem_realloc(m->out, m->out_len + n + 1);
+        if (m->out == NULL || m->out_len + n + 1 > mem_room(m->out_len + 1)) {
+            m->out = mem_realloc(m->out, mem_room(m->out_len + n + 1));
+        }
         if (n > 0) {
             memcpy(m->out + m->out_len, iov[i].iov_base, n);
         }
