@@ -1,11 +1,13 @@
 """`subscriptions: filtered`: every subscription is granted, and of its messages those arrive that the client may read at that moment."""
 
 import collections
+import socket
 
 import pytest
 
 from harness import raw
 from harness.peer import Peer
+from harness.wait import wait_until
 
 EVERY_QOS = (0, 1, 2)
 
@@ -212,17 +214,31 @@ def test_shared_with_members_that_may_not_read(broker, name, user, qos):
         for i in range(24):
             publisher.publish(f"only/{name}", str(i).encode(), qos=qos)
             publisher.publish(f"open/{name}/a", str(i).encode(), qos=qos)
+        got = {peer: [] for peer in narrow + wide}
+        wait_until(lambda: sum(len(arrived(peer, got[peer])) for peer in got) == 48, what="48 messages")
         # Nobody may read it any more.
         broker.permit(name + "-all", "deny", "both", f"only/{name}")
         publisher.publish(f"only/{name}", b"nobody", qos=qos)
         publisher.publish(f"open/{name}/end", b"end")
-        got = {peer: until_end(peer, f"open/{name}/end") for peer in narrow + wide}
+        for peer in got:
+            got[peer] += until_end(peer, f"open/{name}/end")
     count = collections.Counter(m for messages in got.values() for m in messages)
     assert set(count.values()) == {1} and len(count) == 48, count
     theirs = [topic for peer in narrow for topic, _ in got[peer]]
     assert set(theirs) == {f"open/{name}/a"} and all(got[peer] for peer in wide)
     for peer in narrow + wide:
         peer.bye()
+
+
+def arrived(peer, got):
+    """`got` with what has come until now."""
+    try:
+        while True:
+            p = peer.receive(raw.PUBLISH, 0.01)
+            peer.acknowledge(p)
+            got.append((p.topic, p.payload))
+    except socket.timeout:
+        return got
 
 
 def until_end(peer, end):
