@@ -13,7 +13,8 @@ PKG_BUILD='gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libc
 libcyaml-dev libhttp-parser-dev libjansson-dev libjemalloc-dev libmicrohttpd-dev librocksdb-dev
 libsodium-dev libssl-dev libwslay-dev libxxhash-dev libyaml-dev libzstd-dev'
 PKG_CLANG='clang libclang-rt-14-dev llvm-14'
-PKG_E2E='python3-pytest python3-pytest-xdist python3-paho-mqtt python3-requests mosquitto mosquitto-clients procps'
+PKG_E2E='python3-pytest python3-pytest-rerunfailures python3-pytest-xdist python3-paho-mqtt python3-requests mosquitto
+mosquitto-clients procps'
 PKG_CONSOLE='chromium fonts-dejavu-core mosquitto-clients'
 PKG_LINT='clang-format clang-tidy cppcheck shellcheck'
 PKG_BENCH='mosquitto mosquitto-clients openssl python3'
