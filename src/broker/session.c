@@ -252,6 +252,23 @@ uint16_t session_packet_id(uint64_t order)
     return (uint16_t)(order % PACKET_IDS + 1);
 }
 
+/* Whether the client's window, and the packet IDs, have room for one more. */
+static bool may_send(const struct outbox *o, uint32_t inflight_max)
+{
+    return o->inflight < inflight_max && o->sent - o->head < PACKET_IDS;
+}
+
+/* The next entry is in flight. */
+static void mark_sent(struct outbox *o, struct out_entry *e)
+{
+    if (e->state == OUT_WAITING) {
+        e->state = OUT_SENT;
+    }
+    e->sent_before = true;
+    o->inflight++;
+    o->sent++;
+}
+
 struct out_entry *session_next(struct session *s, uint32_t inflight_max, uint16_t *packet_id)
 {
     struct outbox *o = s->out;
@@ -259,7 +276,7 @@ struct out_entry *session_next(struct session *s, uint32_t inflight_max, uint16_
         return NULL;
     }
     pass_done(o);
-    if (o->sent == o->tail || o->inflight >= inflight_max || o->sent - o->head >= PACKET_IDS) {
+    if (o->sent == o->tail || !may_send(o, inflight_max)) {
         return NULL;
     }
     *packet_id = session_packet_id(o->sent);
@@ -277,39 +294,34 @@ static struct message *take_message(struct outbox *o, struct out_entry *e)
     return m;
 }
 
-/* Another member of its group may get it yet, or the store has it. */
-static bool keeps_sent(const struct session *s, const struct out_entry *e)
+/* It is sent on another connection, too, when it is not acknowledged on this one. */
+static bool outlives_connection(const struct session *s)
 {
-    return s->expiry_s != 0 || session_durable(s) || e->share != 0;
+    return s->expiry_s != 0 || session_durable(s);
 }
 
 struct message *session_sent(struct session *s)
 {
     struct outbox *o = s->out;
     struct out_entry *e = entry_at(o, o->sent);
-    if (e->state == OUT_WAITING) {
-        e->state = OUT_SENT;
-    }
-    e->sent_before = true;
-    o->inflight++;
-    o->sent++;
-    return keeps_sent(s, e) ? NULL : take_message(o, e);
+    mark_sent(o, e);
+    /* of a shared subscription: another member of its group may get it yet */
+    return outlives_connection(s) || e->share != 0 ? NULL : take_message(o, e);
 }
 
 uint16_t session_pass(struct session *s, const struct session_limits *l, uint32_t inflight_max,
                       uint8_t qos)
 {
     struct outbox *o = outbox_get(s);
-    if (s->expiry_s != 0 || session_durable(s) || o->sent != o->tail || o->live >= l->queue_max ||
-        o->inflight >= inflight_max || o->sent - o->head >= PACKET_IDS) {
+    if (outlives_connection(s) || o->sent != o->tail || o->live >= l->queue_max ||
+        !may_send(o, inflight_max)) {
         return 0;
     }
+    uint16_t id = session_packet_id(o->sent);
     struct out_entry *e = outbox_push(o);
     e->qos = qos;
-    e->state = OUT_SENT;
-    e->sent_before = true;
-    o->inflight++;
-    return session_packet_id(o->sent++);
+    mark_sent(o, e);
+    return id;
 }
 
 struct out_entry *session_entry(struct session *s, uint64_t order)
