@@ -178,6 +178,8 @@ def test_aliases_that_are_not_allowed(broker, name, alias):
     with Peer(broker, name) as c:
         c.send(c.packet(name, b"x", props={"topic_alias": alias}))
         c.ended(0x94)
+    end = broker.wait_causes(name, "accepted.new", "limit.topic_alias")[1]
+    assert end["description"] == "invalid param" and end["detail"]["clause"] == ("MQTT-3.3.2-9" if alias else "MQTT-3.3.2-8")
 
 
 @pytest.mark.mqtt5("MQTT-3.2.2-18", "MQTT-3.3.2-9")
